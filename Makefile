@@ -1,0 +1,87 @@
+# `make` alone lists the targets. What they install goes to .venv and
+# tests/node/node_modules, pinned by hash, and nowhere else.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input install
+HASHED := $(PIP) --require-hashes --only-binary :all:
+COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+	$(if $(UPGRADE),--upgrade)
+
+# npm writes this file last, so it is the stamp of a whole install.
+NODE_MODULES := tests/node/node_modules/.package-lock.json
+
+.DEFAULT_GOAL := help
+.PHONY: help run test fmt lint type image-check lock ci
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/.run ## start the gateway; without a credential, on simulated upstreams
+	@if [ -z "$$PASSGATE_CONFIG" ] && [ ! -e passgate.toml ]; then \
+		if [ -z "$$ANTHROPIC_API_KEY$$ANTHROPIC_AUTH_TOKEN$$CLAUDE_CODE_OAUTH_TOKEN" ]; then \
+			exec $(VENV)/bin/passgate serve --demo; \
+		fi; \
+		if [ -z "$$PASSGATE_KEY" ]; then \
+			PASSGATE_KEY=$$($(PY) -c 'import secrets; print("pg_" + secrets.token_urlsafe(32))'); \
+			export PASSGATE_KEY; \
+		fi; \
+	fi; \
+	exec $(VENV)/bin/passgate serve
+
+test: $(VENV)/.test $(if $(shell command -v npm),$(NODE_MODULES)) ## run the whole test suite
+	@$(PY) -m pytest
+
+fmt: $(VENV)/.dev ## format the code, and fix what can be fixed safely
+	@$(VENV)/bin/ruff check --quiet --fix-only .
+	@$(VENV)/bin/ruff format .
+
+lint: $(VENV)/.dev ## check format and style, change nothing
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+
+type: $(VENV)/.dev ## check the types
+	@$(VENV)/bin/mypy
+
+image-check: $(VENV)/.made ## build the container image and put a request through it (Linux, as root)
+	@PYTHON=$(PY) tools/image_check.sh
+
+lock: $(VENV)/.dev ## compile requirements/ and the npm lock anew; UPGRADE=1 takes newer versions
+	@$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml --group test -c requirements/dev.txt -o requirements/test.txt
+	@$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/run.txt
+	@$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
+	@cd tests/node && npm $(if $(UPGRADE),update,install) --silent --package-lock-only
+	@! grep -nE 'https?://' requirements/*.txt tests/node/package-lock.json
+
+ci: export PASSGATE_NO_SKIP := 1
+ci: test lint type image-check ## all that CI runs; here a skipped test is a failed one
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "passgate needs Python 3.11 or newer; PYTHON=... names another one.")'
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+		echo "Python's venv module is missing or incomplete (Debian: apt install python3-venv)."; exit 1; }
+	@touch $@
+
+# The project is built with what build.txt pins, so that no build tool is fetched unpinned.
+$(VENV)/.run: requirements/run.txt requirements/build.txt pyproject.toml | $(VENV)/.made
+	@echo "Setting up $(VENV) ..."
+	@$(HASHED) -r requirements/build.txt -r requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.run
+	@$(HASHED) -r requirements/test.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.test
+	@$(HASHED) -r requirements/dev.txt
+	@touch $@
+
+# Without the SDK its tests skip themselves, so this fails only where no skip is allowed.
+$(NODE_MODULES): tests/node/package.json tests/node/package-lock.json
+	@cd tests/node && npm ci --silent || { \
+		echo "npm ci failed in tests/node: the tests that use it are skipped."; \
+		[ "$$PASSGATE_NO_SKIP" != 1 ]; }

@@ -1,0 +1,305 @@
+"""The composition root: settings become a running gateway; reload, drain, stop.
+
+Nothing else makes objects that live; nothing here decides about an exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from passgate.admin.site import Site
+from passgate.config import ConfigError
+from passgate.core import routing
+from passgate.core.auth import Client
+from passgate.core.settings import ClientSettings, Listen, Settings, UpstreamSettings
+from passgate.core.upstreams import upstream_of
+from passgate.edge import loop
+from passgate.edge.clock import SystemClock
+from passgate.edge.credentials import open_source
+from passgate.edge.logs import LogLines
+from passgate.edge.wire import Listener, Outbox, Pool
+from passgate.gateway.admission import Admission
+from passgate.gateway.interfaces import CredentialSource, Watcher
+from passgate.gateway.local import Readiness
+from passgate.gateway.pipeline import Lane, Pipeline, Snapshot
+from passgate.gateway.recorder import Recorder
+
+_LOOK_AT_FILES_S = 1.0
+
+Notice = Callable[[str], None]
+Load = Callable[[], Settings]
+
+
+class TaskOwner:
+    """The one owner of tasks: see ``interfaces.Tasks``."""
+
+    def __init__(self, notice: Notice) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._notice = notice
+
+    def start(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run *coro* as a task named *name*."""
+        task = asyncio.get_running_loop().create_task(coro, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def cancel_all(self) -> None:
+        """Cancel every task and wait for its end."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class App:
+    """A gateway that runs from :meth:`start` to the end of :meth:`serve`.
+
+    Args:
+        settings: What the operator decided.
+        load: Reads the settings again, for a reload.
+        notice: Told what the operator should read, a sentence at a time.
+        watchers: Told of every record, besides the log.
+        log_fd: Where the log lines go, or None for nowhere.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        load: Load | None = None,
+        notice: Notice,
+        watchers: Sequence[Watcher] = (),
+        log_fd: int | None = 1,
+    ) -> None:
+        self.settings = settings
+        self._load = load
+        self._notice = notice
+        self._watchers = list(watchers)
+        self._log_fd = log_fd
+        self._log: LogLines | None = None
+        self._clock = SystemClock()
+        self._tasks = TaskOwner(notice)
+        self._stop = asyncio.Event()
+        self._stopping = 0
+        self._lanes: dict[UpstreamSettings, Lane] = {}
+        self._watched = _stamps(settings)
+
+    async def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            OSError: An address cannot be bound.
+        """
+        settings = self.settings
+        limits = settings.limits
+        self._admission = Admission(limits.max_in_flight, limits.max_body_memory_mb << 20)
+        running = asyncio.get_running_loop()
+        self._outbox = Outbox(running)
+        if self._log_fd is not None:
+            self._log = LogLines(self._log_fd, settings.log_format, running)
+            self._watchers.append(self._log)
+        self._readiness = Readiness(self._problems, self._warnings)
+        self.pipeline = Pipeline(
+            self._snapshot(settings),
+            self._admission,
+            Recorder(self._watchers),
+            self._readiness,
+            self._clock,
+            f"req_pg{secrets.token_hex(6)}",
+            self._report,
+        )
+        await self._refresh()
+        self.data = Listener(self.pipeline.handle, limits, self._outbox, self._report)
+        site = Site(settings.admin, self._readiness)
+        self.admin = Listener(site.handle, limits, self._outbox, self._report)
+        await self.data.open(settings.listen)
+        try:
+            await self.admin.open(settings.admin.listen)
+        except OSError:
+            await self.data.close()
+            raise
+        self._tasks.start(self._look_at_files(), "look at files")
+        gc.collect()
+        gc.freeze()  # what lives as long as the process is not searched again
+
+    @property
+    def addresses(self) -> tuple[Listen, Listen]:
+        """Where clients and the operator reach it."""
+        return Listen(*self.data.address), Listen(*self.admin.address)
+
+    # Snapshots.
+
+    def _snapshot(self, settings: Settings) -> Snapshot:
+        """Return what the pipeline goes by; lanes that did not change are kept."""
+        lanes = {}
+        for upstream in settings.upstreams:
+            lane = self._lanes.get(upstream) or self._lane(upstream, settings)
+            lanes[upstream] = lane
+        for upstream in self._lanes.keys() - lanes.keys():
+            self._lanes[upstream].pool.close()
+        self._lanes = lanes
+        return Snapshot(
+            {client.digest: _client(client) for client in settings.clients},
+            routing.routes_of(settings.routes, [(u.name, u.kind) for u in settings.upstreams]),
+            {upstream.name: lane for upstream, lane in lanes.items()},
+        )
+
+    def _lane(self, upstream: UpstreamSettings, settings: Settings) -> Lane:
+        pool = Pool(upstream, settings.limits, self._outbox, self._clock, self._tasks)
+        source = open_source(upstream, self._clock, self._tasks)
+        return Lane(upstream_of(upstream), source, pool, upstream.retry_stale)
+
+    async def reload(self) -> None:
+        """Read the settings again; what is broken is refused and the old ones serve on."""
+        if self._load is None:
+            return
+        try:
+            settings = await asyncio.get_running_loop().run_in_executor(None, self._load)
+        except ConfigError as error:
+            self._notice("the new configuration is refused, the old one serves on:")
+            for problem in error.problems:
+                self._notice(f"  {problem}")
+            return
+        old, self.settings = self.settings, settings
+        if (old.listen, old.admin.listen) != (settings.listen, settings.admin.listen):
+            self._notice("a changed listener needs a restart; all else is in force")
+        self.pipeline.snapshot = self._snapshot(settings)
+        self._admission.max_in_flight = settings.limits.max_in_flight
+        self._admission.max_held_bytes = settings.limits.max_body_memory_mb << 20
+        self.data.limits = settings.limits
+        for lane in self._lanes.values():
+            lane.pool.limits = settings.limits
+        await self._refresh()
+        self._notice("the configuration was loaded anew")
+
+    async def _refresh(self) -> None:
+        await asyncio.gather(*(lane.source.refresh() for lane in self._lanes.values()))
+
+    async def _look_at_files(self) -> None:
+        """Each second, look at every file that settings or credentials come from."""
+        running = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_LOOK_AT_FILES_S)
+            await self._refresh()
+            stamps = await running.run_in_executor(None, _stamps, self.settings)
+            if stamps != self._watched:
+                self._watched = stamps
+                await self.reload()
+
+    # Readiness.
+
+    def _sources(self) -> list[tuple[str, CredentialSource]]:
+        return [(upstream.name, lane.source) for upstream, lane in self._lanes.items()]
+
+    def _problems(self) -> list[str]:
+        sources = self._sources()
+        if any(source.usable for _, source in sources):
+            return []
+        return ["no upstream has a usable credential"]
+
+    def _warnings(self) -> list[str]:
+        said = list(self.settings.warnings)
+        for name, source in self._sources():
+            if source.problem is not None:
+                said.append(f"upstream {name}: {source.problem}")
+        return said
+
+    def _report(self, error: Exception) -> None:
+        """Tell of a bug by its place in our code: its text could hold what must not be shown."""
+        trace = error.__traceback__
+        places = []
+        while trace is not None:
+            places.append(f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}")
+            trace = trace.tb_next
+        self._notice(f"a fault of passgate's own: {type(error).__name__} at {' > '.join(places)}")
+
+    # The end.
+
+    def on_signal(self, signum: int) -> None:
+        """Drain at the first call; stop at once at the second."""
+        self._stopping += 1
+        if self._stopping == 1:
+            self._notice(f"{signal.Signals(signum).name}: draining; again to stop at once")
+        self._stop.set()
+        if self._stopping > 1:
+            self.data.stop_exchanges()
+            self._hurry.set()
+
+    async def serve(self) -> None:
+        """Serve until told to stop, then drain, then close."""
+        running = asyncio.get_running_loop()
+        self._hurry = asyncio.Event()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            running.add_signal_handler(signum, self.on_signal, signum)
+        running.add_signal_handler(
+            signal.SIGHUP, lambda: self._tasks.start(self.reload(), "reload by SIGHUP")
+        )
+        await self._stop.wait()
+        drain = self._tasks.start(self._drain(), "drain")
+        hurry = self._tasks.start(self._hurry.wait(), "hurry")
+        await asyncio.wait({drain, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        await self.close()
+
+    async def _drain(self) -> None:
+        limits = self.settings.limits
+        self._readiness.draining = True
+        self.data.draining = True
+        await asyncio.sleep(limits.drain_delay_s)
+        await self.data.stop_accepting()
+        await self.data.drain(limits.drain_s)
+
+    async def close(self) -> None:
+        """Close everything; what is recorded is written."""
+        self.data.stop_exchanges()
+        await self.data.close()
+        await self.admin.close()
+        await self._tasks.cancel_all()
+        for lane in self._lanes.values():
+            lane.pool.close()
+        if self._log is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._log.close)
+
+
+def _client(settings: ClientSettings) -> Client:
+    return Client(
+        settings.name,
+        settings.digest,
+        settings.expires_s,
+        routing.globs(settings.models),
+        routing.globs(settings.paths),
+        routing.opened_paths(settings.paths),
+    )
+
+
+def _stamps(settings: Settings) -> tuple[tuple[int, int, int] | None, ...]:
+    """Return what changes when a file that settings come from changes."""
+    return tuple(_stamp(path) for path in settings.watched)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def to_stderr(sentence: str) -> None:
+    """Tell the operator; a closed stderr is no reason to stop."""
+    try:
+        sys.stderr.write(f"passgate: {sentence}\n")
+        sys.stderr.flush()
+    except OSError:
+        pass
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Run *main* on the gateway's event loop."""
+    return loop.run(main)

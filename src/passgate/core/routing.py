@@ -1,0 +1,195 @@
+"""What a path is, and which upstream a request goes to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import translate
+
+from passgate.core import faults
+from passgate.core.auth import Client
+from passgate.core.exchange import Ask
+from passgate.core.faults import Refused
+from passgate.core.settings import RouteSettings, UpstreamKind
+
+
+class PathKind(Enum):
+    """What is served at a path."""
+
+    LOCAL = "local"
+    MESSAGES = "messages"  # the body names the model, so it is held
+    MODELS = "models"
+    NATIVE_MODEL = "native_model"  # Gemini's own paths; this one names the model
+    NATIVE = "native"
+    CLOSED = "closed"  # could administer the operator's account
+    OTHER = "other"
+    NOTHING = "nothing"
+
+
+_SAFE = r"[A-Za-z0-9\-_~!$&'()*+,=:.]"
+# An escape of anything but: control, space, ``%``, ``.``, ``/``, ``\``, ``?``, ``#``, ``;``, DEL, above.
+_ESCAPE = r"%(?:2[1246-9A-Da-d]|3[0-9A-Ca-c=]|3[Dd]|3[Ee]|[46][0-9A-Fa-f]|5[0-9ABabD-Fd-f]|7[0-9A-Ea-e])"
+_SEGMENT = rf"(?!\.{{1,2}}(?:/|\Z))(?:{_SAFE}|{_ESCAPE})+"
+# One exception: the alias ``anthropic/gemini-x``, which SDKs escape.
+_MODEL_ALIAS = rf"/v1/models/anthropic%2[Ff](?:{_SAFE}|{_ESCAPE})+"
+_PATH = re.compile(rf"/|(?:/{_SEGMENT})+|{_MODEL_ALIAS}")
+
+_LOCAL = frozenset({"/", "/health", "/ready", "/api/hello"})
+_HELD = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
+_CLOSED = re.compile(r"/v1/(?:organizations|oauth)(?:/|\Z)")
+_NATIVE = re.compile(r"/(?:v1beta|v1alpha|upload/v1beta)/")
+_NATIVE_MODEL = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/([^/]+):[A-Za-z]+")
+_MODELS = re.compile(r"/v1/models(?:/[^/]+)?")
+
+
+# Bound once: reading a member through its class costs more than the comparison.
+_MESSAGES, _CLOSED_KIND = PathKind.MESSAGES, PathKind.CLOSED
+_NATIVE_MODEL_KIND = PathKind.NATIVE_MODEL
+NATIVE_KINDS = (PathKind.NATIVE, PathKind.NATIVE_MODEL)
+
+
+def kind_of(method: str, path: str, *, google_key: bool) -> PathKind:
+    """Return what is served at *path*; the path is judged before anything is matched.
+
+    Args:
+        method: Request method.
+        path: Path as received, without its query.
+        google_key: Whether the key came in ``x-goog-api-key``.
+    """
+    if path in _HELD:  # before the grammar, which it passes: nearly every request
+        return _MESSAGES if method == "POST" else PathKind.OTHER
+    if _PATH.fullmatch(path) is None:
+        return PathKind.NOTHING
+    if path in _LOCAL:
+        return PathKind.LOCAL
+    if _NATIVE_MODEL.fullmatch(path):
+        return PathKind.NATIVE_MODEL
+    if _NATIVE.match(path):
+        return PathKind.NATIVE
+    if not path.startswith("/v1/"):
+        return PathKind.NOTHING
+    if _CLOSED.match(path):
+        return PathKind.CLOSED
+    if _MODELS.fullmatch(path):
+        return PathKind.NATIVE if google_key else PathKind.MODELS
+    return PathKind.OTHER
+
+
+def speaks_google(path: str) -> bool:
+    """Return whether errors at *path* are worded as Google words them."""
+    return _NATIVE.match(path) is not None or _NATIVE_MODEL.fullmatch(path) is not None
+
+
+def native_model(path: str) -> str:
+    """Return the model that a ``NATIVE_MODEL`` path names."""
+    found = _NATIVE_MODEL.fullmatch(path)
+    return found[1] if found else ""
+
+
+def globs(patterns: Iterable[str]) -> re.Pattern[str] | None:
+    """Return what matches any of *patterns* in full, or None where ``*`` is among them."""
+    wanted = tuple(patterns)
+    if "*" in wanted:
+        return None
+    return re.compile("|".join(translate(pattern) for pattern in wanted) or r"(?!)")
+
+
+def opened_paths(patterns: Iterable[str]) -> re.Pattern[str] | None:
+    """Return what matches the closed paths that *patterns* name outright, or None.
+
+    ``*`` and ``/v1/*`` open nothing closed; ``/v1/organizations/*`` does.
+    """
+    named = [pattern for pattern in patterns if _CLOSED.match(pattern)]
+    return re.compile("|".join(translate(pattern) for pattern in named)) if named else None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes.
+
+    Attributes:
+        label: The glob it matched by, for the record.
+        matches: That glob; None for ``*``.
+        upstream: Name of the upstream.
+        rename: The model's name there, or None where it keeps its name.
+    """
+
+    label: str
+    matches: re.Pattern[str] | None
+    upstream: str
+    rename: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Every route, in order, and where goes what names no model.
+
+    Attributes:
+        rules: First match wins.
+        rest: The last ``*`` route, or None.
+        native: The route of Gemini's own paths, or None without a Gemini upstream.
+    """
+
+    rules: tuple[Route, ...]
+    rest: Route | None
+    native: Route | None
+
+
+def routes_of(
+    routes: Iterable[RouteSettings], kinds: Iterable[tuple[str, UpstreamKind]]
+) -> Routes:
+    """Return the routes of a configuration.
+
+    Args:
+        routes: As configured, in order.
+        kinds: Name and kind of every upstream, in order.
+    """
+    rules = tuple(Route(r.model, globs([r.model]), r.upstream, r.rename) for r in routes)
+    rest = next((rule for rule in reversed(rules) if rule.matches is None), None)
+    google = next((name for name, kind in kinds if kind is UpstreamKind.GEMINI), None)
+    return Routes(rules, rest, Route("native", None, google) if google else None)
+
+
+def permit(client: Client, kind: PathKind, path: str) -> None:
+    """Check that *client* may use a path of *kind*, before any body is read.
+
+    Raises:
+        Refused: The path is not open to it.
+    """
+    if kind is _CLOSED_KIND and not (client.opened and client.opened.fullmatch(path)):
+        raise Refused(faults.scope("this path"))
+    if client.paths is not None and not client.paths.fullmatch(path):
+        raise Refused(faults.scope("this path"))
+    if client.models is not None and kind in (PathKind.OTHER, PathKind.NATIVE, PathKind.CLOSED):
+        # A batch could name any model, a file could be anybody's.
+        raise Refused(faults.scope("this path"))
+
+
+def choose(routes: Routes, client: Client, kind: PathKind, path: str, ask: Ask) -> Route:
+    """Return the route of a request.
+
+    Raises:
+        Refused: The model is not open to *client*, or there is no route for it.
+    """
+    model = native_model(path) if kind is _NATIVE_MODEL_KIND else ask.model
+    if client.models is not None and kind in (PathKind.MESSAGES, PathKind.NATIVE_MODEL):
+        if model is None:
+            raise Refused(faults.request("model: this key needs a body that names one"))
+        if not client.models.fullmatch(model):
+            raise Refused(faults.scope("this model"))
+    if kind in NATIVE_KINDS:
+        return _found(routes.native, model or "")
+    if model is None:
+        return _found(routes.rest, "")
+    for rule in routes.rules:
+        if rule.matches is None or rule.matches.fullmatch(model):
+            return rule
+    raise Refused(faults.no_route(model))
+
+
+def _found(route: Route | None, model: str) -> Route:
+    if route is None:
+        raise Refused(faults.no_route(model) if model else faults.NOT_FOUND)
+    return route

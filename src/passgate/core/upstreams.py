@@ -1,0 +1,82 @@
+"""What each kind of upstream is sent, and what of its answer a client gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from passgate.core import faults
+from passgate.core.credential import Credential
+from passgate.core.exchange import AnswerHead, Outbound, RequestHead
+from passgate.core.faults import Refused
+from passgate.core.headers import Origin, downward, upward
+from passgate.core.messages import renamed
+from passgate.core.routing import NATIVE_KINDS, PathKind
+from passgate.core.settings import UpstreamKind, UpstreamSettings
+
+KEY_FIELDS = {
+    UpstreamKind.ANTHROPIC: b"x-api-key",
+    UpstreamKind.GEMINI: b"x-goog-api-key",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PassThrough:
+    """An upstream whose own API the client speaks: all but the credential passes 1:1.
+
+    Attributes:
+        name: The operator's name for it.
+        native: Whether it speaks Google's own API, not Messages.
+        origin: What it puts into every request head.
+    """
+
+    name: str
+    native: bool
+    origin: Origin
+
+    def prepare(
+        self,
+        head: RequestHead,
+        body: bytes | bytearray | None,
+        key: bytes,
+        credential: Credential,
+        rename: str | None,
+    ) -> Outbound:
+        """Return the request as this upstream will see it.
+
+        Args:
+            head: The client's request head.
+            body: The held body, or None where it is passed on as it arrives.
+            key: The client's key, which never travels.
+            credential: What the upstream is shown.
+            rename: The model's name there, or None where it keeps its name.
+        """
+        length = None
+        if body is not None and rename is not None:
+            body = renamed(body, rename)
+            length = len(body)
+        elif body is not None and head.length is None:
+            length = len(body)  # came chunked, goes whole
+        up = upward(head, self.origin, key, credential, length)
+        return Outbound(up, body, credential.secret)
+
+    def reply_head(self, answer: AnswerHead, credential: Credential) -> bytes:
+        """Return the response head for the client, without framing."""
+        return downward(answer, credential.secret)
+
+    def takes(self, kind: PathKind) -> None:
+        """Check that this upstream's API serves a path of *kind*.
+
+        Raises:
+            Refused: A Messages request for an upstream that does not speak it.
+        """
+        if (kind in NATIVE_KINDS) is not self.native:
+            raise Refused(faults.NOT_SPOKEN)
+
+
+def upstream_of(settings: UpstreamSettings) -> PassThrough:
+    """Return the upstream that *settings* describe."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    if settings.port != (443 if settings.tls else 80):
+        host = f"{host}:{settings.port}"
+    origin = Origin(host.encode(), settings.prefix.encode(), KEY_FIELDS[settings.kind])
+    return PassThrough(settings.name, settings.kind is UpstreamKind.GEMINI, origin)

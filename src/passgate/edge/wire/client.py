@@ -1,0 +1,376 @@
+"""One connection to an upstream: send a request, hand its answer to a splice."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from passgate.core import faults
+from passgate.core.exchange import AnswerHead, Ending, Outbound
+from passgate.core.faults import Refused, UpstreamStale
+from passgate.core.headers import downward
+from passgate.edge.wire.drive import Wait
+from passgate.edge.wire.heads import MAX_ANSWER_HEAD_BYTES, BadAnswer, parse_answer
+from passgate.edge.wire.server import ServerConnection
+from passgate.edge.wire.splice import ByChunks, ByChunksPlain, ByClose, ByLength, Splice
+
+if TYPE_CHECKING:
+    from passgate.edge.wire.pool import Pool
+
+# Early hints come once or twice; thousands are an attack.
+_MAX_INTERIM = 32
+# From here on it costs more to join a body to its head than to send it apart.
+_JOIN_BYTES = 16 * 1024
+_CONTINUE = 100
+_SWITCHING = 101
+_FIRST_FINAL = 200
+_FIRST_ERROR = 400
+
+
+class Phase(Enum):
+    """What a connection waits for."""
+
+    IDLE = "idle"
+    HEAD = "head"  # a request is sent, its answer has not begun or its head is not whole
+    ANSWERED = "answered"  # the head is here, nobody has asked for the body yet
+    BODY = "body"
+    CLOSED = "closed"
+
+
+# Bound once: reading a member through its class costs more than the comparison.
+IDLE, HEAD, ANSWERED, BODY, CLOSED = Phase
+_COMPLETE = Ending.COMPLETE
+_AT_ONCE: Wait[Ending] = Wait()
+_AT_ONCE.fire(_COMPLETE)
+
+
+class ClientConnection(asyncio.Protocol):
+    """A connection to an upstream; the ``Answer`` of the exchange that uses it.
+
+    Attributes:
+        head: The response head, once there is an answer.
+        idle_since_s: Monotonic time at which it became idle.
+        writable: Whether the upstream takes more.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_buffer",
+        "_down",
+        "_end",
+        "_idle_s",
+        "_interim",
+        "_phase",
+        "_pool",
+        "_put",
+        "_reading",
+        "_reusable",
+        "_secret",
+        "_sending",
+        "_sent",
+        "_splice",
+        "_transport",
+        "_used",
+        "head",
+        "idle_since_s",
+        "writable",
+    )
+
+    head: AnswerHead
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._put = pool.outbox.put
+        self._phase = IDLE
+        self._buffer = b""
+        self._used = False
+        self._reading = True
+        self._idle_s = 0.0
+        self._interim = 0
+        self._sending = False
+        self._reusable = False
+        self._secret = b""
+        self._sent: Callable[[], None] | None = None
+        self._answered: Wait[ClientConnection] | None = None
+        self._end: Wait[Ending] | None = None
+        self._splice: Splice | None = None
+        self._down: ServerConnection | None = None
+        self.idle_since_s = 0.0
+        self.writable = True
+
+    # What the loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the upstream sent."""
+        self._idle_s = 0.0
+        if self._splice is not None:
+            self._splice.feed(data)
+        elif self._phase is HEAD:
+            self._take_head(data)
+        elif self._phase is ANSWERED:
+            self._buffer += data
+        else:
+            self._lose()  # nothing was asked: what comes cannot be trusted
+
+    def eof_received(self) -> None:
+        """Take note that the upstream ends the connection; the transport closes itself."""
+        self._gone()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note that the connection is lost."""
+        self._gone(reset=exc is not None)
+
+    def pause_writing(self) -> None:
+        """Slow the client's upload down."""
+        self.writable = False
+        if self._down is not None:
+            self._down.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Let the client's upload go on."""
+        self.writable = True
+        self._idle_s = 0.0
+        self._written()
+        if self._down is not None:
+            self._down.resume_reading()
+
+    # The request.
+
+    def request(
+        self, outbound: Outbound, down: ServerConnection, sent: Callable[[], None] | None
+    ) -> Wait[ClientConnection]:
+        """Send a request; see ``Pool.open``."""
+        self._phase = HEAD
+        self._idle_s = 0.0
+        self._down = down
+        self._secret = outbound.secret
+        self._answered = answered = Wait()
+        head, body = outbound.head, outbound.body
+        if body is None:
+            self._sending = down.head.length != 0
+            chunked = down.head.length is None
+            framing = b"\r\ntransfer-encoding: chunked\r\n\r\n" if chunked else b"\r\n\r\n"
+            self._put(self._transport.write, head + framing)
+        else:
+            self._sending = False
+            if len(body) < _JOIN_BYTES:
+                self._put(self._transport.write, b"%s\r\n\r\n%s" % (head, body))
+            else:
+                self._put(self._transport.write, head + b"\r\n\r\n")
+                self._put(self._transport.write, body)
+        if sent is not None:
+            self._sent = sent
+            self._pool.outbox.put(self._look_if_written, b"")
+        down.join(self)
+        return answered
+
+    def send(self, data: bytes) -> None:
+        """Send the next bytes of a body that is passed on as it arrives."""
+        self._idle_s = 0.0
+        if self._phase is not CLOSED:
+            self._put(self._transport.write, data)
+
+    def sent_all(self) -> None:
+        """Take note that the body is complete."""
+        self._sending = False
+
+    def _look_if_written(self, _: bytes | bytearray) -> None:
+        """Tell that a held body was written, unless the upstream takes it slowly."""
+        if self.writable:
+            self._written()
+
+    def _written(self) -> None:
+        if self._sent is not None:
+            self._sent()
+            self._sent = None
+
+    # The answer.
+
+    def _take_head(self, data: bytes) -> None:
+        """Look for a whole head; interim ones are passed on and do not end the exchange."""
+        if self._buffer:
+            data = self._buffer + data
+        down = self._down
+        assert down is not None and self._answered is not None  # noqa: S101  in Phase.HEAD
+        while self._phase is HEAD:
+            end = data.find(b"\r\n\r\n", 0, MAX_ANSWER_HEAD_BYTES) + 4
+            if end < 4:
+                self._buffer = data
+                if len(data) >= MAX_ANSWER_HEAD_BYTES or not _may_be_head(data):
+                    self._fail(Refused(faults.UPSTREAM_MALFORMED))
+                return
+            try:
+                head = parse_answer(data[:end], down.head.method)
+            except BadAnswer:
+                self._fail(Refused(faults.UPSTREAM_MALFORMED))
+                return
+            data = data[end:]
+            if head.status < _FIRST_FINAL:
+                self._pass_interim(head, down)
+                continue
+            self._buffer = data
+            self.head = head
+            self._phase = ANSWERED
+            if self._sending and head.status >= _FIRST_ERROR:
+                down.stop_upload()  # it has answered without reading on
+            self._answered.fire(self)
+
+    def _pass_interim(self, head: AnswerHead, down: ServerConnection) -> None:
+        self._interim += 1
+        if head.status == _SWITCHING or self._interim > _MAX_INTERIM:
+            self._fail(Refused(faults.UPSTREAM_MALFORMED))
+        elif head.status != _CONTINUE:  # that one is ours to send, and we did
+            down.interim(downward(head, self._secret))
+
+    def splice(self, down: ServerConnection, head: bytes) -> Wait[Ending]:
+        """Pass head and body on; see ``Answer.splice``."""
+        answer = self.head
+        by_close = answer.length is None and not answer.chunked
+        self._reusable = answer.keep_alive and not by_close
+        head = down.start(head, chunked=answer.chunked, lasts=not by_close)
+        self._phase = BODY
+        buffer, self._buffer = self._buffer, b""
+        if answer.length and 0 < len(buffer) < _JOIN_BYTES:
+            first = head  # goes out with the beginning of the body
+        else:
+            first = b""
+            down.write(head)
+        if first and len(buffer) == answer.length:  # the ordinary case: one small piece
+            down.bytes_down = answer.length
+            down.write(first + buffer)
+            self._finish(_COMPLETE)
+            return _AT_ONCE
+        self._end = end = Wait()
+        if answer.length == 0:
+            self._finish(Ending.UPSTREAM_BROKE if buffer else _COMPLETE)
+            return end
+        if answer.length is not None:
+            self._splice = ByLength(down, first, answer.length, self._finish)
+        elif by_close:
+            self._splice = ByClose(down)
+        elif down.head.http10:
+            self._splice = ByChunksPlain(down, self._finish)
+        else:
+            self._splice = ByChunks(down, self._finish)
+        if buffer:
+            self._splice.feed(buffer)
+        return end
+
+    def _finish(self, ending: Ending) -> None:
+        """End the exchange on this connection; a broken body must look broken."""
+        down, end = self._down, self._end
+        if ending is _COMPLETE:
+            if self._reusable and not self._sending:
+                self._rest()
+            else:
+                self._lose()
+        else:
+            self._lose()
+            if down is not None:
+                down.abort()
+        if end is not None:
+            end.fire(ending)
+
+    def close(self) -> None:
+        """Let go of the exchange, which closes the connection unless its answer is whole."""
+        if self._end is not None or self._answered is not None:
+            self._lose()
+
+    def discard(self) -> None:
+        """Close the connection, whatever it does."""
+        self._lose()
+
+    # Rest and loss.
+
+    def _rest(self) -> None:
+        """Go back to the pool."""
+        self._phase = IDLE
+        self._used = True
+        self._splice = None
+        if self._down is not None:
+            self._down.part()
+            self._down = None
+        self._end = self._answered = None
+        self._interim = 0
+        if not self._reading:
+            self.resume_reading()
+        self._pool.takes_back(self)
+
+    def _lose(self) -> None:
+        """Close the connection at once."""
+        if self._phase is not CLOSED:
+            self._pool.forgets(self, idle=self._phase is IDLE)
+            self._phase = CLOSED
+            self._splice = None
+            if self._down is not None:
+                self._down.part()
+                self._down = None
+            self._sent = None
+            self._end = None
+            self._answered = None
+            self._buffer = b""
+            self._transport.abort()
+
+    def _fail(self, error: Refused) -> None:
+        """End an exchange whose head will not come."""
+        answered = self._answered
+        self._lose()
+        if answered is not None:
+            answered.fail(error)
+
+    def _gone(self, *, reset: bool = False) -> None:
+        """Take note that nothing more will come."""
+        if self._phase is HEAD:
+            untouched = self._used and not self._buffer and not self._interim
+            kind = UpstreamStale if untouched else Refused
+            self._fail(kind(faults.UPSTREAM_LOST))
+        elif self._phase is BODY and self._splice is not None:
+            whole = self._splice.eof() and not reset
+            self._finish(_COMPLETE if whole else Ending.UPSTREAM_BROKE)
+        else:
+            self._lose()
+
+    @property
+    def ended(self) -> bool:
+        """Whether an idle connection has ended without the loop having told us yet."""
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    # Back-pressure.
+
+    def pause_reading(self) -> None:
+        """Take no more from the upstream for now."""
+        if self._reading and self._phase is not CLOSED:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take from the upstream again."""
+        if not self._reading and self._phase is not CLOSED:
+            self._reading = True
+            self._idle_s = 0.0
+            self._transport.resume_reading()
+
+    # What the pool calls.
+
+    def sweep(self, tick_s: float, first_byte_s: float, idle_s: float) -> None:
+        """Let *tick_s* seconds pass: end an exchange whose upstream is silent for too long."""
+        self._idle_s += tick_s
+        if self._phase is HEAD:
+            if self._idle_s > first_byte_s and not self._sending:
+                self._fail(Refused(faults.ANSWER_TIMEOUT))
+        elif self._phase is BODY and self._reading and self._idle_s > idle_s:
+            self._finish(Ending.TIMED_OUT)
+
+
+def _may_be_head(part: bytes) -> bool:
+    """Return whether the beginning of an answer looks like HTTP/1."""
+    return part[:7] == b"HTTP/1."[: len(part)]

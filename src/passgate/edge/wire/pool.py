@@ -1,0 +1,160 @@
+"""The connections to one upstream: reused newest first, dialled where none is idle."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+
+from passgate.core import faults
+from passgate.core.exchange import Outbound
+from passgate.core.faults import Refused
+from passgate.core.settings import Limits, UpstreamSettings
+from passgate.edge.wire.client import ClientConnection
+from passgate.edge.wire.listener import tick_of
+from passgate.edge.wire.outbox import Outbox
+from passgate.edge.wire.server import ServerConnection
+from passgate.gateway.interfaces import Clock, Tasks
+
+# Shorter than any usual upstream's own limit, so that we close first.
+_MAX_IDLE_S = 30.0
+# A connection used a moment ago has not ended; looking costs a system call.
+_TRUSTED_IDLE_S = 0.002
+
+
+class Pool:
+    """The connections to one upstream.
+
+    Attributes:
+        limits: Bounds of time; may be swapped while running.
+    """
+
+    def __init__(
+        self,
+        upstream: UpstreamSettings,
+        limits: Limits,
+        outbox: Outbox,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> None:
+        self.outbox = outbox
+        self._upstream = upstream
+        self.limits = limits
+        self._clock = clock
+        self._tasks = tasks
+        self._idle: list[ClientConnection] = []
+        self._all: set[ClientConnection] = set()
+        self._tls: ssl.SSLContext | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def open(
+        self,
+        outbound: Outbound,
+        down: ServerConnection,
+        sent: Callable[[], None] | None,
+        *,
+        fresh: bool = False,
+    ) -> Awaitable[ClientConnection]:
+        """Send a request and return its answer; see ``interfaces.Pool``."""
+        connection = None if fresh else self._take()
+        if connection is None:
+            return self._open_new(outbound, down, sent)
+        return connection.request(outbound, down, sent)
+
+    async def _open_new(
+        self, outbound: Outbound, down: ServerConnection, sent: Callable[[], None] | None
+    ) -> ClientConnection:
+        connection = await self._dial()
+        answered = connection.request(outbound, down, sent)
+        del outbound, sent  # the body is let go once it is written
+        return await answered
+
+    def _take(self) -> ClientConnection | None:
+        now_s = self._clock.monotonic()
+        while self._idle:
+            connection = self._idle.pop()
+            idle_s = now_s - connection.idle_since_s
+            if idle_s < _TRUSTED_IDLE_S or (idle_s < _MAX_IDLE_S and not connection.ended):
+                return connection
+            connection.discard()
+        return None
+
+    async def _dial(self) -> ClientConnection:
+        """Return a new connection.
+
+        Raises:
+            Refused: It could not be made, or not in time.
+        """
+        dial = self._tasks.start(self._connect(), f"dial {self._upstream.name}")
+        try:
+            return await dial
+        except BaseException:
+            dial.cancel()
+            dial.add_done_callback(_discard)
+            raise
+
+    async def _connect(self) -> ClientConnection:
+        upstream, loop = self._upstream, asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.limits.connect_s):
+                if upstream.tls and self._tls is None:
+                    self._tls = await loop.run_in_executor(None, _tls_context, upstream)
+                _, connection = await loop.create_connection(
+                    lambda: ClientConnection(self),
+                    upstream.host,
+                    upstream.port,
+                    ssl=self._tls,
+                    server_hostname=upstream.host if upstream.tls else None,
+                )
+        except TimeoutError as error:
+            raise Refused(faults.CONNECT_TIMEOUT) from error
+        except (OSError, ssl.SSLError) as error:
+            raise Refused(faults.UNREACHABLE) from error
+        self._all.add(connection)
+        if self._sweep is None:
+            self._tick()
+        return connection
+
+    def _tick(self) -> None:
+        limits = self.limits
+        tick_s = tick_of(limits)
+        oldest_s = self._clock.monotonic() - _MAX_IDLE_S
+        for connection in tuple(self._all):
+            connection.sweep(tick_s, limits.first_byte_s, limits.idle_s)
+        while self._idle and self._idle[0].idle_since_s < oldest_s:
+            self._idle.pop(0).discard()
+        self._sweep = asyncio.get_running_loop().call_later(tick_s, self._tick)
+
+    # What a connection calls.
+
+    def takes_back(self, connection: ClientConnection) -> None:
+        """Have *connection* idle again."""
+        connection.idle_since_s = self._clock.monotonic()
+        self._idle.append(connection)
+
+    def forgets(self, connection: ClientConnection, *, idle: bool) -> None:
+        """Drop *connection*, which is closed."""
+        self._all.discard(connection)
+        if idle and connection in self._idle:
+            self._idle.remove(connection)
+
+    def close(self) -> None:
+        """Close every idle connection, and look at no time limit any more."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in tuple(self._all):
+            connection.discard()
+
+
+def _discard(dial: asyncio.Task[ClientConnection]) -> None:
+    """Close a connection that was made for a client who has left meanwhile."""
+    if not dial.cancelled() and dial.exception() is None:
+        dial.result().discard()
+
+
+def _tls_context(upstream: UpstreamSettings) -> ssl.SSLContext:
+    """Return a context that verifies the upstream; reading the trust store takes a while."""
+    context = ssl.create_default_context(cafile=upstream.ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,550 @@
+"""One connection to a client: the Downstream of every exchange on it.
+
+Bytes in become a head, the handler is driven from here, and what it writes goes out at
+once. All waiting is bounded by :meth:`ServerConnection.sweep`, called by one timer for
+all connections, so that no exchange pays for a timer of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, cast
+
+from passgate.core import faults
+from passgate.core.exchange import RequestHead
+from passgate.core.faults import DownstreamLeft, Fault, Refused
+from passgate.edge.wire.chunks import BadChunk, ChunkWalker
+from passgate.edge.wire.drive import Drive, Wait
+from passgate.edge.wire.heads import MAX_HEAD_BYTES, HeadMemory, HeadProbe, too_long
+
+if TYPE_CHECKING:
+    from passgate.edge.wire.client import ClientConnection
+    from passgate.edge.wire.listener import Listener
+
+# Requests that a client sends ahead of their turn; more are left in its socket.
+_MAX_AHEAD_BYTES = 64 * 1024
+# A client that sends its whole body before it reads must still get a refusal.
+_LINGER_BYTES = 1 << 20
+_LINGER_S = 2.0
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+class Phase(Enum):
+    """What a connection waits for."""
+
+    HEAD = "head"
+    BODY = "body"  # an exchange runs, its body is still coming
+    ANSWER = "answer"  # an exchange runs, its body is here
+    LINGER = "linger"  # the answer is sent, what still comes is thrown away
+    CLOSING = "closing"  # the answer is being sent, nothing more is read
+    CLOSED = "closed"
+
+
+# Bound once: reading a member through its class costs more than the comparison.
+HEAD, BODY, ANSWER, LINGER, CLOSING, CLOSED = Phase
+
+
+class ServerConnection(asyncio.Protocol):
+    """A client's connection.
+
+    Attributes:
+        head: Head of the exchange that runs.
+        peer: The client's address, without its port.
+        crowded: Whether there were too many connections when this one came.
+        bytes_up: Body bytes received in this exchange.
+        bytes_down: Body bytes sent in this exchange.
+        committed: Whether a response head was sent in this exchange.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_body",
+        "_drive",
+        "_expects",
+        "_hold",
+        "_idle_s",
+        "_in_turn",
+        "_lasts",
+        "_left",
+        "_limit_bytes",
+        "_listener",
+        "_memory",
+        "_phase",
+        "_probe",
+        "_put",
+        "_reading",
+        "_seen_buffer",
+        "_served",
+        "_taking",
+        "_transport",
+        "_up",
+        "_wait",
+        "_walker",
+        "_writable",
+        "bytes_down",
+        "bytes_up",
+        "committed",
+        "crowded",
+        "head",
+        "peer",
+    )
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._put = listener.outbox.put
+        self._phase = HEAD
+        self._ahead = b""  # received, and not its turn yet
+        self._memory = HeadMemory()
+        self._probe: HeadProbe | None = None
+        self._drive: Drive | None = None
+        self._idle_s = 0.0
+        self._in_turn = False
+        self._reading = True
+        self._writable = True
+        self._seen_buffer = 0
+        self._served = False
+        self._taking = False  # whether we know where the body goes
+        self._expects = False
+        self._up: ClientConnection | None = None
+        self._body: bytearray | None = None
+        self._hold: Callable[[int], None] | None = None
+        self._limit_bytes = 0
+        self._wait: Wait[Any] | None = None
+        self.peer = ""
+        self.crowded = False
+        self._begin(_NO_HEAD)
+
+    def _begin(self, head: RequestHead) -> None:
+        """Set what belongs to one exchange."""
+        self.head = head
+        self.committed = False
+        self.bytes_up = self.bytes_down = 0
+        self._lasts = head.keep_alive
+        length = head.length
+        if length is None:
+            self._left, self._walker = 0, ChunkWalker()
+        else:
+            self._left, self._walker = length, None
+
+    # What the loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+        address = transport.get_extra_info("peername")
+        self.peer = address[0] if isinstance(address, tuple) else ""
+        self.crowded = self._listener.joins(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        if self._phase is HEAD:
+            self._take_head(data)
+        elif self._taking and self._phase is BODY:
+            self._idle_s = 0.0
+            self._take_body(data)
+        elif self._phase is LINGER:
+            self._left -= len(data)
+            if self._left < 0:
+                self._transport.abort()
+        else:
+            self._keep(data)
+
+    def eof_received(self) -> None:
+        """End with the client: a FIN while its answer is due means that it left."""
+        if self._drive is not None:
+            self._drive.throw(DownstreamLeft())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._phase = CLOSED
+        self._ahead = b""
+        if self._drive is not None:
+            self._drive.throw(DownstreamLeft())
+        self._listener.leaves(self)
+
+    def pause_writing(self) -> None:
+        """Slow the upstream down: the client reads slower than it sends."""
+        self._writable = False
+        self._idle_s = 0.0
+        if self._up is not None:
+            self._up.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Let the upstream go on."""
+        self._writable = True
+        if self._up is not None:
+            self._up.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        """Send *data* at the end of this turn of the loop."""
+        self._put(self._transport.write, data)
+
+    # Reading.
+
+    def pause_reading(self) -> None:
+        """Take no more from the client for now: the upstream reads slower than it sends."""
+        if self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take from the client again."""
+        if not self._reading and self._phase is not CLOSED:
+            self._reading = True
+            self._idle_s = 0.0
+            self._transport.resume_reading()
+
+    def _keep(self, data: bytes) -> None:
+        """Keep bytes whose turn has not come; leave what is too much in the client's socket."""
+        self._ahead += data
+        if self._wait is not None and self._phase is BODY:
+            self._look_for_first_chunk()
+        if len(self._ahead) > _MAX_AHEAD_BYTES:
+            self.pause_reading()
+
+    def _take_head(self, data: bytes) -> None:
+        """Look for a whole head; begin an exchange when there is one."""
+        known = len(self._ahead)
+        if known:
+            data = self._ahead + data
+        end = data.find(b"\r\n\r\n", max(0, known - 3), MAX_HEAD_BYTES) + 4
+        if end > 3:
+            self._ahead = data[end:]
+            self._probe = None
+            self._start(self._memory.parse(data[:end]))
+            return
+        if self._served and not known:
+            self._idle_s = 0.0  # this head's time begins
+        fault = too_long(data) or self._nonsense(data[known:])
+        if fault is not None:
+            self._ahead = b""
+            self._start(RequestHead(fault=fault))
+            return
+        self._ahead = data
+
+    def _nonsense(self, new: bytes) -> Fault | None:
+        """Return why the beginning of a head, which goes on with *new*, cannot become one."""
+        if self._probe is None:
+            self._probe = HeadProbe()
+        if self._probe.accepts(new):
+            return None
+        return faults.http(400, "the head is not valid HTTP/1.1")
+
+    def _start(self, head: RequestHead) -> None:
+        """Begin an exchange; what came behind its head is in ``_ahead``."""
+        self._begin(head)
+        if self._left or self._walker is not None:
+            self._phase = BODY
+            self._expects = head.said.get(b"expect", b"").lower() == b"100-continue"
+        else:
+            self._phase = ANSWER
+        self._drive = Drive(self._listener.handler(self), self._ended)
+        self._drive.start()
+
+    def _read_body(self) -> None:
+        """Take the body from now on, beginning with what is already here."""
+        self._invite()
+        self._taking = True
+        self._idle_s = 0.0
+        if self._ahead:
+            data, self._ahead = self._ahead, b""
+            self._take_body(data)
+        if self._up is None or self._up.writable:
+            self.resume_reading()
+
+    def _invite(self) -> None:
+        """Ask for the body, if the client waits to be asked."""
+        if self._expects and not self._ahead:
+            self.write(_CONTINUE)
+        self._expects = False
+
+    def _take_body(self, data: bytes) -> None:
+        """Take body bytes; whatever comes behind the body is kept for later."""
+        if self._walker is not None:
+            self._take_chunks(self._walker, data)
+            return
+        if len(data) > self._left:
+            self._keep(data[self._left :])
+            data = data[: self._left]
+        self._left -= len(data)
+        if self._left == 0:
+            self._phase = ANSWER
+        self._pass(data)
+        if self._left == 0:
+            self._body_complete()
+
+    def _take_chunks(self, walker: ChunkWalker, data: bytes) -> None:
+        spans: list[tuple[int, int]] = []
+        try:
+            end = walker.walk(data, spans)
+        except BadChunk:
+            self._stop_taking(Refused(faults.BAD_CHUNK))
+            return
+        for start, stop in spans:
+            piece = data[start:stop]
+            if self._up is not None:
+                piece = b"%x\r\n%s\r\n" % (stop - start, piece)
+            self._pass(piece)
+            if not self._taking:
+                return  # refused, or the upstream wants no more
+        if walker.done:
+            self._phase = ANSWER
+            if end < len(data):
+                self._keep(data[end:])
+            if self._up is not None:
+                self._up.send(b"0\r\n\r\n")
+            self._body_complete()
+
+    def _pass(self, data: bytes) -> None:
+        """Hold body bytes, or send them on."""
+        self.bytes_up += len(data)
+        if self._up is not None:
+            self._up.send(data)
+        elif self._body is not None:
+            try:
+                if self._hold is not None:
+                    self._hold(len(data))
+                if len(self._body) + len(data) > self._limit_bytes:
+                    raise Refused(faults.too_large(self._limit_bytes))
+            except Refused as refused:
+                self._stop_taking(refused)
+                return
+            self._body += data
+
+    def _body_complete(self) -> None:
+        self._taking = False
+        if self._up is not None:
+            self._up.sent_all()
+        elif self._wait is not None:
+            body, self._body = self._body, None
+            self._wait.fire(body)
+
+    def _stop_taking(self, error: Exception) -> None:
+        """Take no more of this body, and say why."""
+        self._taking = False
+        self._body = None
+        self._lasts = False
+        self._phase = BODY
+        if self._drive is not None:
+            self._drive.throw(error)
+
+    # Downstream: what the handler calls.
+
+    def body_at_hand(self) -> bytes | None:
+        """Return the whole body if it came together with its head; see ``Downstream``."""
+        length, ahead = self._left, self._ahead
+        if self._walker is not None or len(ahead) < length:
+            return None
+        self._left = 0
+        self.bytes_up = length
+        self._phase = ANSWER
+        if len(ahead) == length:
+            self._ahead = b""
+            return ahead
+        self._ahead = ahead[length:]
+        return ahead[:length]
+
+    async def body(self, limit_bytes: int, hold: Callable[[int], None]) -> bytes | bytearray:
+        """Return the whole body; see ``Downstream.body``."""
+        if self._walker is None:
+            hold(self._left)
+        else:
+            self._hold = hold
+        self._limit_bytes = limit_bytes
+        self._body = bytearray()
+        self._wait = wait = Wait()
+        self._read_body()
+        return await wait
+
+    async def begun(self) -> None:
+        """Return when a body may be passed on; see ``Downstream.begun``."""
+        if self._walker is None:
+            return
+        self._wait = wait = Wait()
+        self._invite()
+        self._look_for_first_chunk()
+        await wait
+        self._wait = None
+
+    def _look_for_first_chunk(self) -> None:
+        assert self._wait is not None  # noqa: S101  both callers looked
+        ahead = ChunkWalker()
+        try:
+            ahead.walk(self._ahead)
+        except BadChunk:
+            self._stop_taking(Refused(faults.BAD_CHUNK))
+            return
+        if ahead.begun:
+            self._wait.fire(None)
+
+    def join(self, up: ClientConnection) -> None:
+        """Have *up* as the other side: what is left of the body goes there."""
+        self._up = up
+        if self._phase is BODY:
+            self._read_body()
+
+    def part(self) -> None:
+        """Have no other side any more."""
+        self._up = None
+        self._taking = False
+
+    def stop_upload(self) -> None:
+        """Pass nothing more of the body on."""
+        self._taking = False
+
+    def start(self, head: bytes, *, chunked: bool, lasts: bool) -> bytes:
+        """Commit to a response; return its head as it is to be written.
+
+        Args:
+            head: Status line and end-to-end fields, without the CRLF behind the last.
+            chunked: Whether the body comes chunked.
+            lasts: Whether the connection may be used again after this response.
+        """
+        self.committed = True
+        if not self._writable and self._up is not None:
+            self._up.pause_reading()
+        # An answer that comes before the body was read: what still comes is no request.
+        early = self._phase is BODY
+        self._lasts = self._lasts and lasts and not early and not self._listener.draining
+        if chunked and not self.head.http10:
+            head += b"\r\ntransfer-encoding: chunked"
+        return head + (b"\r\n\r\n" if self._lasts else b"\r\nconnection: close\r\n\r\n")
+
+    def interim(self, head: bytes) -> None:
+        """Pass an interim response on; HTTP/1.0 has none."""
+        if not self.head.http10 and not self.committed:
+            self.write(head + b"\r\n\r\n")
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Send a whole answer that we author; see ``Downstream.answer``."""
+        if self._phase is BODY and self._walker is None and len(self._ahead) >= self._left:
+            self._ahead = self._ahead[self._left :]  # the body is here: the connection can last
+            self._phase = ANSWER
+        if self.head.method == "HEAD":
+            body = b""
+        self.bytes_down = len(body)
+        self.write(self.start(head, chunked=False, lasts=True) + body)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self._phase is not CLOSED:
+            self._phase = CLOSED
+            self._transport.abort()
+
+    # The end of an exchange.
+
+    def _ended(self, escaped: Exception | None) -> None:
+        """Go on with the next exchange, or end the connection."""
+        refused_head = self.head.fault is not None
+        self._drive = None
+        self._served = True
+        self._idle_s = 0.0
+        if self._wait is not None:
+            self._taking = False
+            self._wait = self._body = self._hold = None
+        phase, lasts = self._phase, self._lasts
+        if self._up is not None:
+            self._up.close()  # whatever stopped the exchange stops its upstream call
+            self._up = None
+        if escaped is not None:
+            self._listener.report(escaped)
+            self.abort()
+        elif phase is CLOSED:
+            pass
+        elif lasts:
+            self._phase = HEAD
+            if self._ahead or not self._reading:
+                self._in_order()
+        elif refused_head or phase is BODY:
+            self._linger()
+        else:
+            self._phase = CLOSING
+            self._listener.outbox.flush()
+            self._transport.close()
+        if self._listener.draining:
+            self._listener.ended()
+
+    def _in_order(self) -> None:
+        """Begin what was sent ahead, one after the other; a loop, so that none nests."""
+        if self._in_turn:
+            return
+        self._in_turn = True
+        try:
+            while self._ahead and self._phase is HEAD:
+                data, self._ahead = self._ahead, b""
+                self._take_head(data)
+                if self._ahead == data:
+                    break  # the beginning of a head
+        finally:
+            self._in_turn = False
+        if self._phase is HEAD:
+            self.resume_reading()
+
+    def _linger(self) -> None:
+        """End the sending side, and read on for a while, so that the answer arrives.
+
+        A close with unread bytes in the socket is a reset, which takes the answer with it.
+        """
+        self._phase = LINGER
+        self._ahead = b""
+        self._left = _LINGER_BYTES
+        self._listener.outbox.flush()
+        self._transport.write_eof()
+        self.resume_reading()
+
+    # What the listener calls.
+
+    @property
+    def busy(self) -> bool:
+        """Whether an exchange runs, or its answer is still being sent."""
+        return self._drive is not None or self._phase in (LINGER, CLOSING)
+
+    def throw(self, error: Exception) -> None:
+        """Stop the exchange that runs with *error*."""
+        if self._drive is not None:
+            self._drive.throw(error)
+
+    def close(self) -> None:
+        """Close the connection, on which no exchange runs."""
+        self._transport.close()
+
+    def sweep(self, tick_s: float) -> None:
+        """Let *tick_s* seconds pass: end what took too long."""
+        self._idle_s += tick_s
+        limits = self._listener.limits
+        if self._phase is BODY and self._writable:
+            if self._reading and self._taking and self._idle_s > limits.client_body_idle_s:
+                self._stop_taking(Refused(faults.BODY_STALLED))
+        elif self._phase is LINGER:
+            if self._idle_s > _LINGER_S:
+                self._transport.abort()
+        elif not self._writable or self._phase is CLOSING:
+            self._sweep_writing(limits.client_stall_s)
+        elif self._phase is HEAD:
+            begun = bool(self._ahead)
+            limit_s = limits.keep_alive_s if self._served and not begun else limits.client_head_s
+            if self._idle_s > limit_s:
+                self._give_up_on_head(begun=begun)
+
+    def _sweep_writing(self, limit_s: float) -> None:
+        """End a connection whose client takes no byte."""
+        waiting = self._transport.get_write_buffer_size()
+        if waiting != self._seen_buffer:
+            self._seen_buffer = waiting
+            self._idle_s = 0.0
+        elif self._idle_s > limit_s:
+            if self._drive is not None:
+                self._drive.throw(Refused(faults.CLIENT_STALLED))
+            else:
+                self.abort()
+
+    def _give_up_on_head(self, *, begun: bool) -> None:
+        if begun:
+            self._ahead = b""
+            self._start(RequestHead(fault=faults.HEAD_STALLED))
+        else:
+            self._transport.close()
+
+
+_NO_HEAD = RequestHead()

@@ -1,0 +1,163 @@
+"""Upstream connection -> client connection, by callbacks.
+
+A chunk comes in, its framing is checked, the same bytes go out: no task, no future, no
+copy. One of three ways per answer, by how its body is framed. Back-pressure is not seen
+here: a client's full buffer stops the upstream's reading (``ServerConnection``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from passgate.core.exchange import Ending
+from passgate.edge.wire.chunks import BadChunk, ChunkWalker
+from passgate.edge.wire.server import ServerConnection
+
+_LAST_CHUNK = b"0\r\n\r\n"
+_COMPLETE = Ending.COMPLETE
+
+
+class Splice(Protocol):
+    """Passes one body on."""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+
+    def eof(self) -> bool:
+        """Return whether the body is complete when the upstream ends the connection."""
+
+
+Ended = Callable[[Ending], None]
+
+
+class ByLength:
+    """A body of declared length."""
+
+    __slots__ = ("_down", "_ended", "_head", "_left")
+
+    def __init__(self, down: ServerConnection, head: bytes, length: int, ended: Ended) -> None:
+        self._down = down
+        self._head = head
+        self._left = length
+        self._ended = ended
+
+    def feed(self, data: bytes) -> None:
+        """Pass *data* on."""
+        size = len(data)
+        self._left = left = self._left - size
+        if left < 0:
+            self._ended(Ending.UPSTREAM_BROKE)  # surplus: nothing of this buffer is passed on
+            return
+        down = self._down
+        down.bytes_down += size
+        if self._head:
+            data, self._head = self._head + data, b""
+        down.write(data)
+        if left == 0:
+            self._ended(_COMPLETE)
+
+    def eof(self) -> bool:
+        """Return False: it would have ended by itself."""
+        return False
+
+
+class ByChunks:
+    """A chunked body, passed on in its chunks.
+
+    Only whole lines of the coding are passed on, so that a trailer, which stops here, is
+    never begun; the last chunk is written anew.
+    """
+
+    __slots__ = ("_down", "_ended", "_plain", "_walker")
+
+    def __init__(self, down: ServerConnection, ended: Ended) -> None:
+        self._down = down
+        self._walker = ChunkWalker()
+        self._ended = ended
+
+    def feed(self, data: bytes) -> None:
+        """Pass *data* on."""
+        walker, down = self._walker, self._down
+        held, trailing = walker.held, walker.last_at is not None
+        try:
+            end = walker.walk(data)
+        except BadChunk:
+            self._ended(Ending.UPSTREAM_BROKE)
+            return
+        down.bytes_down = walker.data_bytes
+        if walker.last_at is None and not walker.held and not held:
+            down.write(data)  # the ordinary case
+            return
+        if end < len(data):
+            self._ended(Ending.UPSTREAM_BROKE)  # surplus: nothing of this buffer is passed on
+            return
+        if not trailing:
+            if walker.last_at is not None:
+                data = held + data
+                out = data[: len(held) + walker.last_at]
+            else:
+                data = held + data
+                out = data[: len(data) - len(walker.held)]
+            if walker.done:
+                out += _LAST_CHUNK
+        else:
+            out = _LAST_CHUNK if walker.done else b""
+        if out:
+            down.write(out)
+        if walker.done:
+            self._ended(_COMPLETE)
+
+    def eof(self) -> bool:
+        """Return False: it would have ended by itself."""
+        return False
+
+
+class ByChunksPlain:
+    """A chunked body for a client that knows no chunks: the data alone."""
+
+    __slots__ = ("_down", "_ended", "_walker")
+
+    def __init__(self, down: ServerConnection, ended: Ended) -> None:
+        self._down = down
+        self._walker = ChunkWalker()
+        self._ended = ended
+
+    def feed(self, data: bytes) -> None:
+        """Pass the data in *data* on."""
+        walker, spans = self._walker, []
+        try:
+            end = walker.walk(data, spans)
+        except BadChunk:
+            self._ended(Ending.UPSTREAM_BROKE)
+            return
+        if end < len(data):
+            self._ended(Ending.UPSTREAM_BROKE)
+            return
+        self._down.bytes_down = walker.data_bytes
+        if spans:
+            self._down.write(b"".join(data[start:stop] for start, stop in spans))
+        if walker.done:
+            self._ended(_COMPLETE)
+
+    def eof(self) -> bool:
+        """Return False: it would have ended by itself."""
+        return False
+
+
+class ByClose:
+    """A body that ends with the connection."""
+
+    __slots__ = ("_down",)
+
+    def __init__(self, down: ServerConnection) -> None:
+        self._down = down
+
+    def feed(self, data: bytes) -> None:
+        """Pass *data* on."""
+        self._down.bytes_down += len(data)
+        self._down.write(data)
+
+    def eof(self) -> bool:
+        """Return True: that is how it ends."""
+        return True

@@ -1,0 +1,142 @@
+"""Every seam of the gateway: what the pipeline needs, whoever provides it.
+
+The pipeline is a coroutine that is driven by the HTTP stack, not by a task: it may await
+what these interfaces return, futures and tasks, and nothing of asyncio's that needs a
+current task (time limits are the stack's).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+
+from passgate.core.credential import Credential
+from passgate.core.exchange import AnswerHead, Ending, Outbound, Record, RequestHead
+
+
+class Clock(Protocol):
+    """The time. The monotonic one for spans, the wall for stamps."""
+
+    def monotonic(self) -> float:
+        """Return seconds from an unknown start; never goes back."""
+
+    def wall(self) -> float:
+        """Return seconds since 1970."""
+
+
+class Tasks(Protocol):
+    """The one owner of tasks: keeps the reference, reports the error, cancels at shutdown."""
+
+    def start(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run *coro* as a task named *name*."""
+
+
+class CredentialSource(Protocol):
+    """Where one upstream's credential comes from."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether ``current`` would give something now."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last fetch failed, without any secret."""
+
+    @property
+    def cached(self) -> Credential | None:
+        """The credential, where ``current`` would give it at once."""
+
+    async def current(self) -> Credential:
+        """Return the credential, at once where one is cached.
+
+        Raises:
+            CredentialMissing: None is usable.
+        """
+
+    def rejected(self, credential: Credential) -> None:
+        """Take note that the upstream refused *credential*; the next one is fetched anew."""
+
+    async def refresh(self) -> None:
+        """Look whether the source has changed. Called each second; never raises."""
+
+
+class Downstream(Protocol):
+    """The client's side of one exchange.
+
+    Whatever is awaited here or elsewhere raises ``DownstreamLeft`` in the pipeline when
+    the client leaves, and ``Refused`` when it breaks the protocol.
+    """
+
+    head: RequestHead
+    peer: str
+    crowded: bool
+    bytes_up: int
+    bytes_down: int
+    committed: bool
+
+    def body_at_hand(self) -> bytes | None:
+        """Return the whole body if it came together with its head, else None."""
+
+    async def body(self, limit_bytes: int, hold: Callable[[int], None]) -> bytes | bytearray:
+        """Return the whole body.
+
+        Args:
+            limit_bytes: Most bytes to hold.
+            hold: Called with the bytes about to be held; raises to refuse them.
+
+        Raises:
+            Refused: The body is larger than *limit_bytes*.
+        """
+
+    async def begun(self) -> None:
+        """Return when the first chunk of a chunked body was seen to be valid, else at once."""
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Send a whole answer that we author and end the exchange."""
+
+    def abort(self) -> None:
+        """Cut the connection, so that what was sent does not look complete."""
+
+
+class Answer(Protocol):
+    """An upstream's response, of which the head has come.
+
+    Its connection belongs to the exchange until ``splice`` has ended or the exchange has;
+    then it goes back to the pool, or is closed if anything about it is in doubt.
+    """
+
+    head: AnswerHead
+
+    def splice(self, down: Downstream, head: bytes) -> Awaitable[Ending]:
+        """Send *head* and the body to the client as it arrives; return how it stopped."""
+
+
+class Pool(Protocol):
+    """The connections to one upstream."""
+
+    def open(
+        self,
+        outbound: Outbound,
+        down: Downstream,
+        sent: Callable[[], None] | None,
+        *,
+        fresh: bool = False,
+    ) -> Awaitable[Answer]:
+        """Send a request and return its answer as soon as the response head is there.
+
+        Args:
+            outbound: What to send.
+            down: Where the body comes from if *outbound* does not hold it, and who must
+                be told of interim responses.
+            sent: Called once a held body was written, if there is anything to call.
+            fresh: Whether to dial even where a connection is idle.
+
+        Raises:
+            Refused: Not reachable, broke, malformed or silent before its head.
+            UpstreamStale: A reused connection ended without one byte.
+        """
+
+
+Watcher = Callable[[Record], None]
+"""Told of every record. It does not wait; if it raises it is counted and ignored."""

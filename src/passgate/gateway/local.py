@@ -1,0 +1,67 @@
+"""What the gateway answers itself: health, readiness and clients' warm-up calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from passgate.core import faults
+from passgate.core.exchange import RequestHead
+from passgate.core.faults import Refused
+from passgate.gateway.interfaces import Downstream
+
+_OK = msgspec.json.encode({"status": "ok"})
+_READERS = ("GET", "HEAD")
+
+
+class Readiness:
+    """Whether requests can be served now, as the app keeps it.
+
+    Attributes:
+        draining: The gateway is stopping.
+        problems: Returns what keeps it from serving, a sentence each.
+        warnings: Returns what the operator should know, a sentence each.
+    """
+
+    def __init__(
+        self, problems: Callable[[], list[str]], warnings: Callable[[], list[str]]
+    ) -> None:
+        self.draining = False
+        self.problems = problems
+        self.warnings = warnings
+
+    def state(self, *, details: bool) -> tuple[int, bytes]:
+        """Return status and JSON body of the answer.
+
+        Args:
+            details: Whether the asker showed a key.
+        """
+        problems = self.problems()
+        ready = not self.draining and not problems
+        word = "draining" if self.draining else "ready" if ready else "not_ready"
+        said: dict[str, object] = {"status": word}
+        if details:
+            said |= {"problems": problems, "warnings": self.warnings()}
+        return (200 if ready else 503), msgspec.json.encode(said)
+
+
+def answer(head: RequestHead, down: Downstream, readiness: Readiness, *, known: bool) -> None:
+    """Answer a request for one of our own paths.
+
+    Args:
+        head: What was asked.
+        down: Who asked.
+        readiness: What ``/ready`` says.
+        known: Whether a good key was shown.
+
+    Raises:
+        Refused: There is nothing for this method at this path.
+    """
+    status, body = 200, _OK
+    if head.path == "/ready":
+        status, body = readiness.state(details=known)
+    allowed = ("HEAD",) if head.path == "/" else _READERS
+    if head.method not in allowed:
+        raise Refused(faults.NOT_FOUND)
+    down.answer(faults.local_answer(status, body), body)

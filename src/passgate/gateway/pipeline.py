@@ -1,0 +1,232 @@
+"""The one way in: every exchange is served here, top to bottom.
+
+``handle`` is driven by the HTTP stack in its own callbacks. The ordinary exchange waits
+twice, for the upstream's head and for the end of its body; all else runs through at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from passgate.core import auth, faults, messages, routing
+from passgate.core.auth import Client
+from passgate.core.credential import Credential
+from passgate.core.exchange import NO_ASK, Ask, Ending, Outbound, RequestHead, Tally
+from passgate.core.faults import DownstreamLeft, Drained, Fault, Refused, Source, UpstreamStale
+from passgate.core.routing import PathKind, Routes
+from passgate.core.settings import CredentialKind
+from passgate.core.upstreams import PassThrough
+from passgate.gateway import local
+from passgate.gateway.admission import Admission, Hold
+from passgate.gateway.interfaces import Answer, Clock, CredentialSource, Downstream, Pool
+from passgate.gateway.local import Readiness
+from passgate.gateway.recorder import Recorder
+
+MAX_HELD_BYTES = 33_554_432  # what the Messages API takes
+_UNAUTHORIZED = 401
+# Bound once: reading a member through its class costs more than the comparison.
+_MESSAGES, _LOCAL, _NOTHING = PathKind.MESSAGES, PathKind.LOCAL, PathKind.NOTHING
+_OWN = CredentialKind.CLIENT
+_LEFT = Ending.CLIENT_LEFT
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Everything that leads to one upstream."""
+
+    upstream: PassThrough
+    source: CredentialSource
+    pool: Pool
+    retry_stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the configuration says now; an exchange keeps the one it began with.
+
+    Attributes:
+        clients: By SHA-256 of the key.
+        routes: Where requests go.
+        lanes: By the upstream's name.
+    """
+
+    clients: Mapping[bytes, Client]
+    routes: Routes
+    lanes: Mapping[str, Lane]
+
+
+class Pipeline:
+    """Serve exchanges.
+
+    Attributes:
+        snapshot: What the next exchange goes by; swapped on reload.
+        on_bug: Told of an exception that is our own fault.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        admission: Admission,
+        recorder: Recorder,
+        readiness: Readiness,
+        clock: Clock,
+        id_prefix: str,
+        on_bug: Callable[[Exception], None],
+    ) -> None:
+        self.snapshot = snapshot
+        self._admission = admission
+        self._recorder = recorder
+        self._readiness = readiness
+        self._clock = clock
+        self._id_prefix = id_prefix
+        self._count = 0
+        self.on_bug = on_bug
+
+    async def handle(self, down: Downstream) -> None:
+        """Serve one exchange; whatever happens, record it once."""
+        clock, self._count = self._clock, self._count + 1
+        id_ = f"{self._id_prefix}{self._count:010x}"
+        tally = Tally(id_, down.head, down.peer, clock.monotonic(), clock.wall())
+        ending: Ending | None = _LEFT
+        fault = None
+        try:
+            ending = await self._serve(down, tally)
+        except DownstreamLeft:
+            down.abort()
+        except Drained:
+            ending = Ending.DRAINED
+            down.abort()
+        except Exception as error:  # noqa: BLE001  the one place; what is not a Refused is our bug
+            fault = error.fault if isinstance(error, Refused) else faults.INTERNAL
+            ending = _ending_of(fault)
+            _refuse(fault, down, tally)
+            if fault is faults.INTERNAL:
+                self.on_bug(error)
+        finally:
+            if ending is not None:
+                record = tally.closed(ending, fault, clock.monotonic())
+                record.bytes_up, record.bytes_down = down.bytes_up, down.bytes_down
+                self._recorder.put(record)
+
+    async def _serve(self, down: Downstream, tally: Tally) -> Ending | None:
+        """Serve one exchange; say how it ended, or raise why it was not served.
+
+        None means that it was one of our own paths, which leave no record.
+        """
+        head, snapshot = down.head, self.snapshot
+        if head.fault is not None:
+            raise Refused(head.fault)
+        kind = routing.kind_of(head.method, head.path, google_key=b"x-goog-api-key" in head.said)
+        if kind is _LOCAL:
+            local.answer(head, down, self._readiness, known=self._knows(head))
+            return None
+        if kind is _NOTHING:
+            raise Refused(faults.NOT_FOUND)
+        key = auth.presented_key(head.said, head.query)
+        client = auth.identify(key, snapshot.clients, tally.opened_wall_s)
+        tally.knows(client.name, head.said)
+        routing.permit(client, kind, head.path)
+        self._admission.enter(crowded=down.crowded)
+        hold = None
+        try:
+            body = down.body_at_hand() if kind is _MESSAGES else None
+            if body is not None and b"content-encoding" not in head.said:
+                ask = messages.peek(body)
+            else:
+                hold = Hold(self._admission)
+                body, ask = await _read(down, kind, body, client, hold)
+            route = routing.choose(snapshot.routes, client, kind, head.path, ask)
+            lane = snapshot.lanes[route.upstream]
+            tally.goes_to(route.label, route.upstream, ask)
+            lane.upstream.takes(kind)
+            credential = lane.source.cached or await lane.source.current()
+            if credential.kind is _OWN and b"x-passgate-key" not in head.said:
+                raise Refused(faults.OWN_CREDENTIAL)
+            outbound = lane.upstream.prepare(head, body, key, credential, route.rename)
+            tally.sent(self._clock.monotonic())
+            opening = lane.pool.open(outbound, down, hold and hold.release)
+            if lane.retry_stale and body is not None:
+                opening = self._repeated(opening, outbound, lane, down, tally)
+            del body, outbound  # from here on only the connection holds them, until written
+            answer = await opening
+            tally.answered(answer.head, self._clock.monotonic())
+            if answer.head.status == _UNAUTHORIZED:
+                lane.source.rejected(credential)
+            return await answer.splice(down, lane.upstream.reply_head(answer.head, credential))
+        finally:
+            if hold is not None:
+                hold.release()
+            self._admission.leave()
+
+    async def _repeated(
+        self,
+        opening: Awaitable[Answer],
+        outbound: Outbound,
+        lane: Lane,
+        down: Downstream,
+        tally: Tally,
+    ) -> Answer:
+        """Return the answer; after a stale connection once more, as the operator allowed."""
+        try:
+            return await opening
+        except UpstreamStale:
+            tally.sent(self._clock.monotonic())
+        return await lane.pool.open(outbound, down, None, fresh=True)
+
+    def _knows(self, head: RequestHead) -> bool:
+        """Return whether a good key was shown where none is needed."""
+        try:
+            key = auth.presented_key(head.said, head.query)
+            auth.identify(key, self.snapshot.clients, self._clock.wall())
+        except Refused:
+            return False
+        return True
+
+
+async def _read(
+    down: Downstream,
+    kind: PathKind,
+    body: bytes | bytearray | None,
+    client: Client,
+    hold: Hold,
+) -> tuple[bytes | bytearray | None, Ask]:
+    """Return the body, if it must be held to learn the model, and what it asks for."""
+    head = down.head
+    if kind is not PathKind.MESSAGES:
+        await down.begun()
+        if kind is PathKind.NATIVE_MODEL:
+            streams = ":stream" in head.path
+            return None, Ask(model=routing.native_model(head.path), stream=streams)
+        return None, NO_ASK
+    if head.length is not None and head.length > MAX_HELD_BYTES:
+        raise Refused(faults.too_large(MAX_HELD_BYTES))
+    if body is None:
+        body = await down.body(MAX_HELD_BYTES, hold.take)
+    coding = head.said.get(b"content-encoding")
+    if coding is None:
+        return body, messages.peek(body)
+    plain = messages.decoded(body, coding, MAX_HELD_BYTES)
+    if plain is None and client.models is not None:
+        raise Refused(faults.request("content-encoding: this key needs a body we can read"))
+    return body, NO_ASK if plain is None else messages.peek(plain)
+
+
+def _refuse(fault: Fault, down: Downstream, tally: Tally) -> None:
+    """Answer with *fault*, or cut what was begun: a status cannot be taken back."""
+    if down.committed:
+        down.abort()
+        return
+    tally.record.status = fault.status
+    google = routing.speaks_google(down.head.path)
+    down.answer(*faults.answer(fault, tally.record.id, google=google))
+
+
+def _ending_of(fault: Fault) -> Ending:
+    if fault is faults.INTERNAL:
+        return Ending.FAILED
+    if fault.code == "timeout":
+        return Ending.TIMED_OUT
+    if fault.source is Source.UPSTREAM:
+        return Ending.UPSTREAM_BROKE
+    return Ending.REFUSED

@@ -1,0 +1,1 @@
+"""The real gateway before a simulated upstream, on loopback."""
