@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from passgate.admin.site import Site
 from passgate.config import ConfigError
@@ -25,6 +25,7 @@ from passgate.edge.clock import SystemClock
 from passgate.edge.credentials import open_source
 from passgate.edge.logs import LogLines
 from passgate.edge.wire import Listener, Outbox, Pool
+from passgate.gateway import interfaces
 from passgate.gateway.admission import Admission
 from passgate.gateway.interfaces import CredentialSource, Watcher
 from passgate.gateway.local import Readiness
@@ -88,6 +89,7 @@ class App:
         self._tasks = TaskOwner(notice)
         self._stop = asyncio.Event()
         self._stopping = 0
+        self._reloading = asyncio.Lock()
         self._lanes: dict[UpstreamSettings, Lane] = {}
         self._watched = _stamps(settings)
 
@@ -143,7 +145,7 @@ class App:
             lane = self._lanes.get(upstream) or self._lane(upstream, settings)
             lanes[upstream] = lane
         for upstream in self._lanes.keys() - lanes.keys():
-            self._lanes[upstream].pool.close()
+            self._lanes[upstream].pool.retire()
         self._lanes = lanes
         return Snapshot(
             {client.digest: _client(client) for client in settings.clients},
@@ -154,10 +156,17 @@ class App:
     def _lane(self, upstream: UpstreamSettings, settings: Settings) -> Lane:
         pool = Pool(upstream, settings.limits, self._outbox, self._clock, self._tasks)
         source = open_source(upstream, self._clock, self._tasks)
-        return Lane(upstream_of(upstream), source, pool, upstream.retry_stale)
+        # Listener and Pool are two halves of one stack: they hand each other their own
+        # connections, of which the seams show only what the pipeline needs.
+        seam = cast("interfaces.Pool", pool)
+        return Lane(upstream_of(upstream), source, seam, upstream.retry_stale)
 
     async def reload(self) -> None:
         """Read the settings again; what is broken is refused and the old ones serve on."""
+        async with self._reloading:
+            await self._reload()
+
+    async def _reload(self) -> None:
         if self._load is None:
             return
         try:

@@ -39,12 +39,14 @@ class Finding:
         usable: Whether there is a credential to show it.
         problem: What is wrong, or None.
         status: How it answered, or None where it was not asked or did not answer.
+        plan_token: Whether the credential is the token of a Claude plan.
     """
 
     upstream: str
     usable: bool
     problem: str | None
     status: int | None = None
+    plan_token: bool = False
 
 
 async def probe(settings: Settings, *, live: bool = False) -> list[Finding]:
@@ -78,20 +80,30 @@ async def _look(upstream: UpstreamSettings, tasks: _Tasks, live: bool) -> Findin
         credential = await source.current()
     except CredentialMissing:
         return Finding(upstream.name, usable=False, problem=source.problem)
-    if not live:
-        return Finding(upstream.name, usable=True, problem=source.problem)
+    status, problem = await _answer(upstream, credential) if live else (None, None)
+    return Finding(
+        upstream.name,
+        usable=True,
+        problem=problem or source.problem,
+        status=status,
+        plan_token=credential.secret.startswith(PLAN_TOKEN_PREFIX),
+    )
+
+
+async def _answer(
+    upstream: UpstreamSettings, credential: Credential
+) -> tuple[int | None, str | None]:
+    """Return how an upstream answers, and what is wrong with that."""
     try:
         async with asyncio.timeout(_LIMIT_S):
             status = await _asked(upstream, credential)
     except TimeoutError:
-        problem = f"did not answer within {_LIMIT_S:g} s"
-        return Finding(upstream.name, usable=True, problem=problem)
+        return None, f"did not answer within {_LIMIT_S:g} s"
     except (OSError, http.client.HTTPException) as error:
         # Not the text: it may hold an address, and what the other side sent.
-        problem = f"could not be asked: {getattr(error, 'strerror', None) or type(error).__name__}"
-        return Finding(upstream.name, usable=True, problem=problem)
-    wrong = _judged(status, credential.kind) or source.problem
-    return Finding(upstream.name, usable=True, problem=wrong, status=status)
+        what = getattr(error, "strerror", None) or type(error).__name__
+        return None, f"could not be asked: {what}"
+    return status, _judged(status, credential.kind)
 
 
 def _judged(status: int, kind: CredentialKind) -> str | None:

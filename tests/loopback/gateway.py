@@ -51,7 +51,12 @@ def client(name: str, key: str, **more: Any) -> ClientSettings:
 def anthropic(port: int, credential: str, **more: Any) -> UpstreamSettings:
     """Return an Anthropic upstream on loopback."""
     source = CredentialSettings(CredentialKind.API_KEY, env="UPSTREAM_KEY", env_value=credential)
-    given = {"tls": False, "host": "127.0.0.1", "prefix": "", "credential": source} | more
+    given: dict[str, Any] = {
+        "tls": False,
+        "host": "127.0.0.1",
+        "prefix": "",
+        "credential": source,
+    } | more
     return UpstreamSettings("anthropic", UpstreamKind.ANTHROPIC, port=port, **given)
 
 
@@ -192,7 +197,7 @@ class Answer:
         self.status = 0
         self.head = b""
         self.fields: list[tuple[str, str]] = []
-        self.raw = b""
+        self.raw: bytes | bytearray = b""
         self.body = b""
         self.complete = False
         self.interim: list[bytes] = []

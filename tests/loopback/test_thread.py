@@ -9,10 +9,10 @@ def test_unary(gateway: Gateway) -> None:
     [seen] = gateway.upstream.seen
     [record] = gateway.recorded()
 
-    assert (200, True) == (answer.status, answer.complete)
+    assert (answer.status, answer.complete) == (200, True)
     assert [gateway.credential.encode()] == [v for n, v in seen.fields if n == b"x-api-key"]
     assert gateway.key.encode() not in seen.head
-    assert ("test", "complete", 200) == (record.client, record.ending.value, record.status)
+    assert (record.client, record.ending.value, record.status) == ("test", "complete", 200)
 
 
 def test_stream(gateway: Gateway) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from passgate import config
@@ -45,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     problems = [
         f"upstream {found.upstream}: {found.problem}" for found in findings if found.problem
     ]
+    notices = (*settings.warnings, *_late_notices(settings, findings))
+    settings = replace(settings, warnings=notices)
     if args.format == "json":
         print(json.dumps(_as_json(settings, findings, problems), indent=2))
     else:
@@ -52,6 +55,13 @@ def run(args: argparse.Namespace) -> int:
             print(line)
         _print_verdict(problems, settings.warnings)
     return 1 if problems else 0
+
+
+def _late_notices(settings: Settings, findings: list[Finding]) -> Iterator[str]:
+    """Return the notice of each plan's token that only a command has brought to light."""
+    for upstream, found in zip(settings.upstreams, findings, strict=True):
+        if found.plan_token and upstream.credential.command is not None:
+            yield f"upstream {upstream.name}: {config.PLAN_NOTICE}"
 
 
 def _print_problems(form: str, problems: tuple[str, ...]) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from passgate import __version__
-from passgate.cli import check, demo, env, keys, serve
+
+_COMMANDS = ("serve", "demo", "check", "keys", "env")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0, 1 found something wrong, 2 usage."""
+    given = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(
         prog="passgate",
         description="A gateway between AI agents and model APIs: every agent a key of its own, "
@@ -18,9 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"passgate {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, demo, check, keys, env):
-        command.add_parser(commands)
-    args = parser.parse_args(argv)
+    # Only the command that is asked for is loaded: `serve` is ready sooner.
+    for name in [given[0]] if given and given[0] in _COMMANDS else _COMMANDS:
+        import_module(f"passgate.cli.{name}").add_parser(commands)
+    args = parser.parse_args(given)
     try:
         status: int = args.run(args)
     except BrokenPipeError:

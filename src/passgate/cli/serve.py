@@ -8,7 +8,6 @@ from functools import partial
 
 from passgate import app, config
 from passgate.cli.env import client_lines, url_of
-from passgate.cli.simulated import Simulated
 from passgate.config import ConfigError
 from passgate.core.settings import Settings
 
@@ -49,6 +48,8 @@ def _settings(path: str | None, log: str | None, *, reloading: bool = False) -> 
 
 
 async def _demo(log: str | None) -> int:
+    from passgate.cli.simulated import Simulated
+
     simulated = Simulated(_PACE_S)
     settings = await simulated.start(config.listen_of(config.process_environ()))
     settings = replace(settings, log_format=log or settings.log_format)

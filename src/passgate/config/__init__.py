@@ -13,7 +13,7 @@ from pathlib import Path
 
 from passgate.config import clients, environment, file, places, upstreams
 from passgate.config.clients import FROM_ENVIRONMENT, clients_by_source, clients_in
-from passgate.config.credentials import Surroundings
+from passgate.config.credentials import PLAN_NOTICE, Surroundings
 from passgate.config.places import clients_file, state_dir
 from passgate.config.tables import ConfigError, Findings, Table
 from passgate.core.settings import (
@@ -28,6 +28,7 @@ from passgate.core.settings import (
 
 __all__ = [
     "FROM_ENVIRONMENT",
+    "PLAN_NOTICE",
     "ConfigError",
     "clients_by_source",
     "clients_file",

@@ -28,7 +28,8 @@ _SOURCES = ("env", "file", "command")
 _FROM_CLIENT_OR_NOWHERE = (CredentialKind.CLIENT, CredentialKind.NONE)
 _NEEDED = 'is missing; an upstream that takes none has `credential = { kind = "none" }`'
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# How well-known APIs' keys and our own begin: such a "file" is a secret, not to be echoed.
+# How well-known APIs' keys and our own begin: no file of such a name is missed, but a secret
+# was put where a path belongs, and must not be shown.
 _KEY_LIKE = re.compile(r"(?:sk-|pg_|AIza)[^/]{16,}")
 
 
@@ -98,8 +99,11 @@ def look_at_file(path: Path, around: Surroundings, problem: Say, warn: Say) -> N
             return
         with path.open("rb") as file:
             start = file.read(len(PLAN_TOKEN_PREFIX) + 64).lstrip()
-    except OSError as error:
-        (warn if around.reloading else problem)(f"{path} cannot be read: {error.strerror}")
+    except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
+        why = f"{path} cannot be read: {getattr(error, 'strerror', None) or 'no such name'}"
+        if _KEY_LIKE.fullmatch(path.name):
+            why = NO_SECRETS_HERE
+        (warn if around.reloading else problem)(why)
         return
     if start.startswith(PLAN_TOKEN_PREFIX):
         warn(PLAN_NOTICE)
@@ -140,9 +144,6 @@ def _from_variable(
 def _from_file(
     table: Table, kind: CredentialKind, name: str, around: Surroundings
 ) -> CredentialSettings | None:
-    if _KEY_LIKE.fullmatch(name):
-        table.problem("file", NO_SECRETS_HERE)
-        return None
     path = around.base / name
     look_at_file(
         path,

@@ -194,5 +194,5 @@ def _from_keys_file(
 def _exists(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:
+    except OSError:  # the working directory may not be searched
         return False

@@ -22,8 +22,8 @@ _RAW_SECRET = frozenset(
     {"api_key", "apikey", "auth_token", "bearer", "key", "password", "secret", "token", "value"}
 )
 NO_SECRETS_HERE = (
-    "a secret has no place in this file: name where it is, as `env`, `file` or `command` "
-    "of a credential, or as `key_sha256` of a client"
+    "a secret has no place here: name where it is, as `env`, `file` or `command` of a "
+    "credential, or its SHA-256 as `key_sha256`"
 )
 COMES_LATER = "comes in a later release; this one does not know it"
 
@@ -68,7 +68,7 @@ class Findings:
             ConfigError: With every problem.
         """
         if self.problems:
-            raise ConfigError(tuple(self.problems))
+            raise ConfigError(tuple(_printable(problem) for problem in self.problems))
 
 
 class Table:
@@ -279,3 +279,8 @@ class Table:
 
 def _shown(key: str) -> str:
     return key if _BARE_KEY.fullmatch(key) else json.dumps(key)
+
+
+def _printable(text: str) -> str:
+    """Return *text* without what a terminal would obey, such as in a path."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

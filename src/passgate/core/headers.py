@@ -214,4 +214,3 @@ def _credential_line(key_field: bytes, shown: Credential) -> bytes:
     if shown.kind is _BEARER:
         return b"\r\nauthorization: Bearer " + shown.secret
     return b""
-

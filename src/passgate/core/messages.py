@@ -47,7 +47,7 @@ def peek(body: bytes | bytearray) -> Ask:
                 raise Refused(faults.request("model: the body names it twice"))
             model = raw
         elif key.name == "stream":
-            stream = memoryview(raw) == b"true"
+            stream = bytes(raw) == b"true"
     if model is None:
         return Ask(stream=stream)
     name = _decode_value(model) if memoryview(model).nbytes <= _MAX_MODEL_BYTES else None

@@ -29,8 +29,9 @@ class PathKind(Enum):
 
 
 _SAFE = r"[A-Za-z0-9\-_~!$&'()*+,=:.]"
-# An escape of anything but: control, space, ``%``, ``.``, ``/``, ``\``, ``?``, ``#``, ``;``, DEL, above.
-_ESCAPE = r"%(?:2[1246-9A-Da-d]|3[0-9A-Ca-c=]|3[Dd]|3[Ee]|[46][0-9A-Fa-f]|5[0-9ABabD-Fd-f]|7[0-9A-Ea-e])"
+# An escape of anything but: control, space, ``%``, ``.``, ``/``, ``\``, ``?``, ``#``, ``;``,
+# DEL and what is above it.
+_ESCAPE = r"%(?:2[1246-9A-Da-d]|3[0-9ACDEacde]|[46][0-9A-Fa-f]|5[0-9ABD-Fabd-f]|7[0-9A-Ea-e])"
 _SEGMENT = rf"(?!\.{{1,2}}(?:/|\Z))(?:{_SAFE}|{_ESCAPE})+"
 # One exception: the alias ``anthropic/gemini-x``, which SDKs escape.
 _MODEL_ALIAS = rf"/v1/models/anthropic%2[Ff](?:{_SAFE}|{_ESCAPE})+"
@@ -43,6 +44,15 @@ _NATIVE = re.compile(r"/(?:v1beta|v1alpha|upload/v1beta)/")
 _NATIVE_MODEL = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/([^/]+):[A-Za-z]+")
 _MODELS = re.compile(r"/v1/models(?:/[^/]+)?")
 
+
+# First match wins.
+_KINDS = (
+    (_NATIVE_MODEL.fullmatch, PathKind.NATIVE_MODEL),
+    (_NATIVE.match, PathKind.NATIVE),
+    (_CLOSED.match, PathKind.CLOSED),
+    (_MODELS.fullmatch, PathKind.MODELS),
+    (re.compile("/v1/").match, PathKind.OTHER),
+)
 
 # Bound once: reading a member through its class costs more than the comparison.
 _MESSAGES, _CLOSED_KIND = PathKind.MESSAGES, PathKind.CLOSED
@@ -64,17 +74,8 @@ def kind_of(method: str, path: str, *, google_key: bool) -> PathKind:
         return PathKind.NOTHING
     if path in _LOCAL:
         return PathKind.LOCAL
-    if _NATIVE_MODEL.fullmatch(path):
-        return PathKind.NATIVE_MODEL
-    if _NATIVE.match(path):
-        return PathKind.NATIVE
-    if not path.startswith("/v1/"):
-        return PathKind.NOTHING
-    if _CLOSED.match(path):
-        return PathKind.CLOSED
-    if _MODELS.fullmatch(path):
-        return PathKind.NATIVE if google_key else PathKind.MODELS
-    return PathKind.OTHER
+    kind = next((kind for matches, kind in _KINDS if matches(path)), PathKind.NOTHING)
+    return PathKind.NATIVE if google_key and kind is PathKind.MODELS else kind
 
 
 def speaks_google(path: str) -> bool:
@@ -137,9 +138,7 @@ class Routes:
     native: Route | None
 
 
-def routes_of(
-    routes: Iterable[RouteSettings], kinds: Iterable[tuple[str, UpstreamKind]]
-) -> Routes:
+def routes_of(routes: Iterable[RouteSettings], kinds: Iterable[tuple[str, UpstreamKind]]) -> Routes:
     """Return the routes of a configuration.
 
     Args:

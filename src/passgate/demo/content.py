@@ -247,7 +247,8 @@ def _thinks(body: Json) -> bool:
 
 
 def _tool_use(body: Json) -> Block:
-    tool = next((tool for tool in objects(body.get("tools")) if "name" in tool), {})
+    tools = objects(body.get("tools"))
+    tool = next((tool for tool in tools if isinstance(tool.get("name"), str)), {})
     sample = _sample(tool.get("input_schema", {"required": ["city"]}))
     text = json.dumps(sample if isinstance(sample, dict) else {})
     opened = {

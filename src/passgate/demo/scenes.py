@@ -1,8 +1,27 @@
 """How the simulated upstream behaves: each scene sends the answer to one call.
 
 A scene is asked for by the ``model`` of the request's body, so that it works through a
-gateway, or by the field ``x-demo-scene``. Its name may start with ``claude-``, and numbers
-follow it after dashes: ``claude-slow-20-100``. What names no scene gets a plain answer.
+gateway, or by the field ``x-demo-scene``, so that any request can. Its name may start with
+``claude-``, and its numbers follow it. What names no scene gets the ordinary answer.
+
+==============================================  =========================================
+text-N, thinking, tool, refusal, max-tokens     what the message holds, and why it stops
+big-N                                           N bytes of JSON, or of text in events
+pings                                           pings, comments, unknown events in between
+slow-R-N                                        N words, R events per second
+first-byte-MS, silent, hang                     late; only the first event; not even a head
+cut-N, reset-N, cut-length                      FIN or RST after N events; a length too long
+error-CODE, error-html-CODE, mid-error-N        in the envelope; from a CDN; after N events
+early-CODE                                      an error before the body was read
+gzip, deflate                                   a coded body, flushed event by event
+echo, echo-credential                           the head in the body; the credential in x-echo
+head-dup, interim, trailers                     rare but right: fields, 103, trailer fields
+http10, close, no-length                        the ways to end with the connection
+fin, race                                       an idle connection ends; so does a second request
+surplus, huge-head                              bytes after the end; 128 KiB of fields
+bad-status, bad-chunk, bad-name, obs-fold       no correct HTTP/1.1
+two-lengths, length-and-chunked                 no correct HTTP/1.1 either
+==============================================  =========================================
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ import ssl as tls
 import sys
 import zlib
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from passgate.demo.api import Api
-from passgate.demo.content import DEFAULT, Json
+from passgate.demo.content import DEFAULT, Json, Scene
 from passgate.demo.replies import HELD_BYTES, Call, credentials_of
 from passgate.demo.scenes import SCENES, Stage, early_scene_of, scene_of
 from passgate.demo.wire import HEAD_BYTES, Connection, Fields, Head, Malformed, Reader, Reply
@@ -67,12 +67,12 @@ class Upstream:
     def __init__(self, *, credential: str | None = None, pace_s: float = 0.0) -> None:
         self.port = 0
         self.url = ""
+        self.seen: list[Seen] = []
         self.connections = 0
         self.hang_ups = 0
         self._credential = credential
         self._pace_s = pace_s
         self._api = Api()
-        self.seen: list[Seen] = []
         self._calls = 0
         self._open: dict[Connection, asyncio.Task[None]] = {}
         self._server: asyncio.Server | None = None
@@ -150,12 +150,9 @@ class Upstream:
         if connection.doomed:
             connection.ending = True
             return
-        if (reply := self._refusal(call)) is not None:
-            call = replace(call, scene=DEFAULT)
-        else:
-            reply = self._api.reply(call)
+        scene, reply = self._ordinary(call)
         pace_s = self._pace_s if reply.is_stream else 0.0
-        play = SCENES.get(call.scene.name, SCENES["default"])
+        play = SCENES.get(scene.name, SCENES["default"])
         await play(Stage(connection, call, reply, pace_s))
 
     async def _receive(self, connection: Connection, head: Head) -> Call:
@@ -197,14 +194,17 @@ class Upstream:
         )
         del self.seen[:-_MOST_SEEN]
 
-    def _refusal(self, call: Call) -> Reply | None:
-        """Return the answer to a call with another credential than ours, else None."""
-        if self._credential is None or not call.head.path.startswith("/v1/"):
-            return None
-        shown = set(credentials_of(call.head))
-        if shown == {self._credential.encode()}:
-            return None
-        return call.refused(401, "invalid x-api-key" if shown else "x-api-key header is required")
+    def _ordinary(self, call: Call) -> tuple[Scene, Reply]:
+        """Return the answer to *call*, and its scene: none is played for who may not call."""
+        if self._credential is not None and call.head.path.startswith("/v1/"):
+            shown = set(credentials_of(call.head))
+            if shown != {self._credential.encode()}:
+                said = "invalid x-api-key" if shown else "x-api-key header is required"
+                return DEFAULT, call.refused(401, said)
+        try:
+            return call.scene, self._api.reply(call)
+        except RecursionError:
+            return DEFAULT, call.refused(400, "The request body is nested too deeply")
 
 
 def _object(body: bytes, coding: bytes) -> Json | None:

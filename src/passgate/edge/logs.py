@@ -11,9 +11,9 @@ import asyncio
 import os
 import queue
 import threading
-from enum import Enum
 from collections.abc import Callable
 from datetime import datetime
+from enum import Enum
 
 import msgspec
 

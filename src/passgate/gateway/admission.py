@@ -20,8 +20,8 @@ class Admission:
         self.max_in_flight = max_in_flight
         self.max_held_bytes = max_held_bytes
 
-    def enter(self, *, crowded: bool) -> None:
-        """Let one exchange in, before any of its body is read; it must :meth:`leave`.
+    def enter(self, *, crowded: bool) -> Slot:
+        """Let one exchange in, before any of its body is read.
 
         Args:
             crowded: Whether there are more connections than allowed.
@@ -32,23 +32,24 @@ class Admission:
         if crowded or self.in_flight >= self.max_in_flight:
             raise Refused(faults.BUSY)
         self.in_flight += 1
-
-    def leave(self) -> None:
-        """Give an exchange's place back."""
-        self.in_flight -= 1
+        return Slot(self)
 
 
-class Hold:
-    """The memory that one held body takes, until it is on its way."""
+class Slot:
+    """One exchange's place, and the memory of its held body until that is on its way.
 
-    __slots__ = ("_admission", "_bytes")
+    Attributes:
+        held_bytes: How much it holds now.
+    """
+
+    __slots__ = ("_admission", "held_bytes")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self._bytes = 0
+        self.held_bytes = 0
 
-    def take(self, more_bytes: int) -> None:
-        """Take *more_bytes*.
+    def hold(self, more_bytes: int) -> None:
+        """Take *more_bytes* for a held body.
 
         Raises:
             Refused: Held bodies together would outgrow their memory.
@@ -57,9 +58,15 @@ class Hold:
         if admission.held_bytes + more_bytes > admission.max_held_bytes:
             raise Refused(faults.BUSY)
         admission.held_bytes += more_bytes
-        self._bytes += more_bytes
+        self.held_bytes += more_bytes
 
     def release(self) -> None:
-        """Give everything back; harmless when called again."""
-        self._admission.held_bytes -= self._bytes
-        self._bytes = 0
+        """Give the memory back; harmless when called again."""
+        self._admission.held_bytes -= self.held_bytes
+        self.held_bytes = 0
+
+    def leave(self) -> None:
+        """Give the place back."""
+        if self.held_bytes:
+            self.release()
+        self._admission.in_flight -= 1

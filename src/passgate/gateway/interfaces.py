@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from passgate.core.credential import Credential
 from passgate.core.exchange import AnswerHead, Ending, Outbound, Record, RequestHead
+from passgate.core.settings import Limits
 
 
 class Clock(Protocol):
@@ -113,7 +114,13 @@ class Answer(Protocol):
 
 
 class Pool(Protocol):
-    """The connections to one upstream."""
+    """The connections to one upstream.
+
+    Attributes:
+        limits: Bounds of time; may be swapped while running.
+    """
+
+    limits: Limits
 
     def open(
         self,
@@ -136,6 +143,12 @@ class Pool(Protocol):
             Refused: Not reachable, broke, malformed or silent before its head.
             UpstreamStale: A reused connection ended without one byte.
         """
+
+    def retire(self) -> None:
+        """Open nothing more; what runs ends by itself."""
+
+    def close(self) -> None:
+        """Close every connection."""
 
 
 Watcher = Callable[[Record], None]

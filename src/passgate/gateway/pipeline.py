@@ -18,11 +18,12 @@ from passgate.core.routing import PathKind, Routes
 from passgate.core.settings import CredentialKind
 from passgate.core.upstreams import PassThrough
 from passgate.gateway import local
-from passgate.gateway.admission import Admission, Hold
+from passgate.gateway.admission import Admission, Slot
 from passgate.gateway.interfaces import Answer, Clock, CredentialSource, Downstream, Pool
 from passgate.gateway.local import Readiness
 from passgate.gateway.recorder import Recorder
 
+Body = bytes | bytearray
 MAX_HELD_BYTES = 33_554_432  # what the Messages API takes
 _UNAUTHORIZED = 401
 # Bound once: reading a member through its class costs more than the comparison.
@@ -127,25 +128,19 @@ class Pipeline:
         client = auth.identify(key, snapshot.clients, tally.opened_wall_s)
         tally.knows(client.name, head.said)
         routing.permit(client, kind, head.path)
-        self._admission.enter(crowded=down.crowded)
-        hold = None
+        slot = self._admission.enter(crowded=down.crowded)
         try:
-            body = down.body_at_hand() if kind is _MESSAGES else None
-            if body is not None and b"content-encoding" not in head.said:
-                ask = messages.peek(body)
-            else:
-                hold = Hold(self._admission)
-                body, ask = await _read(down, kind, body, client, hold)
+            body, ask = _at_hand(down, kind) or await _read(down, kind, client, slot)
             route = routing.choose(snapshot.routes, client, kind, head.path, ask)
             lane = snapshot.lanes[route.upstream]
             tally.goes_to(route.label, route.upstream, ask)
             lane.upstream.takes(kind)
             credential = lane.source.cached or await lane.source.current()
-            if credential.kind is _OWN and b"x-passgate-key" not in head.said:
-                raise Refused(faults.OWN_CREDENTIAL)
+            _see_to_own(credential, head)
             outbound = lane.upstream.prepare(head, body, key, credential, route.rename)
             tally.sent(self._clock.monotonic())
-            opening = lane.pool.open(outbound, down, hold and hold.release)
+            sent = slot.release if slot.held_bytes else None
+            opening = lane.pool.open(outbound, down, sent)
             if lane.retry_stale and body is not None:
                 opening = self._repeated(opening, outbound, lane, down, tally)
             del body, outbound  # from here on only the connection holds them, until written
@@ -155,9 +150,7 @@ class Pipeline:
                 lane.source.rejected(credential)
             return await answer.splice(down, lane.upstream.reply_head(answer.head, credential))
         finally:
-            if hold is not None:
-                hold.release()
-            self._admission.leave()
+            slot.leave()
 
     async def _repeated(
         self,
@@ -184,16 +177,26 @@ class Pipeline:
         return True
 
 
+def _see_to_own(credential: Credential, head: RequestHead) -> None:
+    """Check that a client whose own credential goes up has not shown it as its key."""
+    if credential.kind is _OWN and b"x-passgate-key" not in head.said:
+        raise Refused(faults.OWN_CREDENTIAL)
+
+
+def _at_hand(down: Downstream, kind: PathKind) -> tuple[Body, Ask] | None:
+    """Return a body that came with its head, and what it asks for: nearly every request."""
+    if kind is not _MESSAGES or b"content-encoding" in down.head.said:
+        return None
+    body = down.body_at_hand()
+    return None if body is None else (body, messages.peek(body))
+
+
 async def _read(
-    down: Downstream,
-    kind: PathKind,
-    body: bytes | bytearray | None,
-    client: Client,
-    hold: Hold,
-) -> tuple[bytes | bytearray | None, Ask]:
+    down: Downstream, kind: PathKind, client: Client, slot: Slot
+) -> tuple[Body | None, Ask]:
     """Return the body, if it must be held to learn the model, and what it asks for."""
     head = down.head
-    if kind is not PathKind.MESSAGES:
+    if kind is not _MESSAGES:
         await down.begun()
         if kind is PathKind.NATIVE_MODEL:
             streams = ":stream" in head.path
@@ -201,8 +204,7 @@ async def _read(
         return None, NO_ASK
     if head.length is not None and head.length > MAX_HELD_BYTES:
         raise Refused(faults.too_large(MAX_HELD_BYTES))
-    if body is None:
-        body = await down.body(MAX_HELD_BYTES, hold.take)
+    body = await down.body(MAX_HELD_BYTES, slot.hold)
     coding = head.said.get(b"content-encoding")
     if coding is None:
         return body, messages.peek(body)

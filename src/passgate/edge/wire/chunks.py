@@ -81,9 +81,7 @@ class ChunkWalker:
                     at, self._left = end, 0
         return at
 
-    def _data(
-        self, piece: bytes, at: int, size: int, spans: list[tuple[int, int]] | None
-    ) -> int:
+    def _data(self, piece: bytes, at: int, size: int, spans: list[tuple[int, int]] | None) -> int:
         """Step over data and the CRLF behind it."""
         data = min(self._left - 2, size - at)
         if data > 0:

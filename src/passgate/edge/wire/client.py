@@ -151,7 +151,8 @@ class ClientConnection(asyncio.Protocol):
         self._idle_s = 0.0
         self._down = down
         self._secret = outbound.secret
-        self._answered = answered = Wait()
+        answered: Wait[ClientConnection] = Wait()
+        self._answered = answered
         head, body = outbound.head, outbound.body
         if body is None:
             self._sending = down.head.length != 0
@@ -247,7 +248,8 @@ class ClientConnection(asyncio.Protocol):
             down.write(first + buffer)
             self._finish(_COMPLETE)
             return _AT_ONCE
-        self._end = end = Wait()
+        end: Wait[Ending] = Wait()
+        self._end = end
         if answer.length == 0:
             self._finish(Ending.UPSTREAM_BROKE if buffer else _COMPLETE)
             return end

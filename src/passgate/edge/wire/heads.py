@@ -23,7 +23,8 @@ MAX_TARGET_BYTES = 8 * 1024
 MAX_ANSWER_HEAD_BYTES = 64 * 1024
 
 _REQUEST_LINE = re.compile(
-    rb"(?!TRACE |CONNECT )([A-Z-]+) (/[\x21-\x7e]{0,%d}) HTTP/1\.([01])\r\n" % (MAX_TARGET_BYTES - 1)
+    rb"(?!TRACE |CONNECT )([A-Z-]+) (/[\x21-\x7e]{0,%d}) HTTP/1\.([01])\r\n"
+    % (MAX_TARGET_BYTES - 1)
 )
 _ANY_REQUEST_LINE = re.compile(rb"([A-Z-]+) ([\x21-\x7e]+) HTTP/1\.[01]\r\n")
 _HTTP10 = b"HTTP/1.0 "

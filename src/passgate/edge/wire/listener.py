@@ -72,14 +72,18 @@ class Listener:
         loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         found = await loop.getaddrinfo(
-            listen.host, listen.port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            listen.host,
+            listen.port,
+            family=family,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
         )
         listening = socket.socket(family, socket.SOCK_STREAM)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if listen.reuse_port:
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listening.setblocking(False)
+            listening.settimeout(0)
             listening.bind(found[0][4])
             self._server = await loop.create_server(
                 lambda: ServerConnection(self), sock=listening, backlog=_BACKLOG
@@ -123,7 +127,7 @@ class Listener:
             return
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        while poll.poll(0):
+        while poll.poll(0):  # noqa: ASYNC110  the loop accepts them in its next turn
             await asyncio.sleep(0)
         self._server.close()
         self._server = None

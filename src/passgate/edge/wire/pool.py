@@ -46,6 +46,7 @@ class Pool:
         self._all: set[ClientConnection] = set()
         self._tls: ssl.SSLContext | None = None
         self._sweep: asyncio.TimerHandle | None = None
+        self._retired = False
 
     def open(
         self,
@@ -85,7 +86,9 @@ class Pool:
         Raises:
             Refused: It could not be made, or not in time.
         """
-        dial = self._tasks.start(self._connect(), f"dial {self._upstream.name}")
+        dial: asyncio.Task[ClientConnection] = self._tasks.start(
+            self._connect(), f"dial {self._upstream.name}"
+        )
         try:
             return await dial
         except BaseException:
@@ -129,6 +132,9 @@ class Pool:
 
     def takes_back(self, connection: ClientConnection) -> None:
         """Have *connection* idle again."""
+        if self._retired:
+            connection.discard()
+            return
         connection.idle_since_s = self._clock.monotonic()
         self._idle.append(connection)
 
@@ -138,8 +144,14 @@ class Pool:
         if idle and connection in self._idle:
             self._idle.remove(connection)
 
+    def retire(self) -> None:
+        """Open nothing more; what runs ends by itself."""
+        self._retired = True
+        for connection in tuple(self._idle):
+            connection.discard()
+
     def close(self) -> None:
-        """Close every idle connection, and look at no time limit any more."""
+        """Close every connection, and look at no time limit any more."""
         if self._sweep is not None:
             self._sweep.cancel()
         for connection in tuple(self._all):

@@ -30,6 +30,7 @@ _LINGER_BYTES = 1 << 20
 _LINGER_S = 2.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+
 class Phase(Enum):
     """What a connection waits for."""
 
@@ -120,12 +121,10 @@ class ServerConnection(asyncio.Protocol):
         self.head = head
         self.committed = False
         self.bytes_up = self.bytes_down = 0
-        self._lasts = head.keep_alive
+        self._lasts = head.keep_alive and not self.crowded
         length = head.length
-        if length is None:
-            self._left, self._walker = 0, ChunkWalker()
-        else:
-            self._left, self._walker = length, None
+        self._left = length or 0
+        self._walker = ChunkWalker() if length is None else None
 
     # What the loop calls.
 
@@ -302,11 +301,12 @@ class ServerConnection(asyncio.Protocol):
         if self._up is not None:
             self._up.send(data)
         elif self._body is not None:
+            if len(self._body) + len(data) > self._limit_bytes:
+                self._stop_taking(Refused(faults.too_large(self._limit_bytes)))
+                return
             try:
                 if self._hold is not None:
                     self._hold(len(data))
-                if len(self._body) + len(data) > self._limit_bytes:
-                    raise Refused(faults.too_large(self._limit_bytes))
             except Refused as refused:
                 self._stop_taking(refused)
                 return
@@ -353,7 +353,8 @@ class ServerConnection(asyncio.Protocol):
             self._hold = hold
         self._limit_bytes = limit_bytes
         self._body = bytearray()
-        self._wait = wait = Wait()
+        wait: Wait[bytearray] = Wait()
+        self._wait = wait
         self._read_body()
         return await wait
 
@@ -361,7 +362,8 @@ class ServerConnection(asyncio.Protocol):
         """Return when a body may be passed on; see ``Downstream.begun``."""
         if self._walker is None:
             return
-        self._wait = wait = Wait()
+        wait: Wait[None] = Wait()
+        self._wait = wait
         self._invite()
         self._look_for_first_chunk()
         await wait
@@ -450,20 +452,28 @@ class ServerConnection(asyncio.Protocol):
         if escaped is not None:
             self._listener.report(escaped)
             self.abort()
-        elif phase is CLOSED:
-            pass
-        elif lasts:
+        elif phase is not CLOSED:
+            self._go_on(lasts=lasts, unread=refused_head or phase is BODY)
+        if self._listener.draining:
+            self._listener.ended()
+
+    def _go_on(self, *, lasts: bool, unread: bool) -> None:
+        """Wait for the next exchange, or end the connection.
+
+        Args:
+            lasts: Whether it can be used again.
+            unread: Whether the client may still send what belongs to the last exchange.
+        """
+        if lasts:
             self._phase = HEAD
             if self._ahead or not self._reading:
                 self._in_order()
-        elif refused_head or phase is BODY:
+        elif unread:
             self._linger()
         else:
             self._phase = CLOSING
             self._listener.outbox.flush()
             self._transport.close()
-        if self._listener.draining:
-            self._listener.ended()
 
     def _in_order(self) -> None:
         """Begin what was sent ahead, one after the other; a loop, so that none nests."""

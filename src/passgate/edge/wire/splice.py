@@ -92,21 +92,26 @@ class ByChunks:
         if end < len(data):
             self._ended(Ending.UPSTREAM_BROKE)  # surplus: nothing of this buffer is passed on
             return
-        if not trailing:
-            if walker.last_at is not None:
-                data = held + data
-                out = data[: len(held) + walker.last_at]
-            else:
-                data = held + data
-                out = data[: len(data) - len(walker.held)]
-            if walker.done:
-                out += _LAST_CHUNK
-        else:
-            out = _LAST_CHUNK if walker.done else b""
-        if out:
+        if out := self._whole_lines(held + data, len(held), trailing=trailing):
             down.write(out)
         if walker.done:
             self._ended(_COMPLETE)
+
+    def _whole_lines(self, data: bytes, held: int, *, trailing: bool) -> bytes:
+        """Return what of *data* may go on: no unfinished line, no trailer.
+
+        Args:
+            data: The piece just walked, after what was held back before it.
+            held: How much that was.
+            trailing: Whether the last chunk had come before.
+        """
+        walker = self._walker
+        last = _LAST_CHUNK if walker.done else b""
+        if trailing:
+            return last
+        if walker.last_at is not None:
+            return data[: held + walker.last_at] + last
+        return data[: len(data) - len(walker.held)]
 
     def eof(self) -> bool:
         """Return False: it would have ended by itself."""
@@ -125,7 +130,8 @@ class ByChunksPlain:
 
     def feed(self, data: bytes) -> None:
         """Pass the data in *data* on."""
-        walker, spans = self._walker, []
+        walker = self._walker
+        spans: list[tuple[int, int]] = []
         try:
             end = walker.walk(data, spans)
         except BadChunk:
