@@ -1,7 +1,11 @@
 # `make` alone lists the targets. What they install goes to .venv and
 # tests/node/node_modules, pinned by hash, and nowhere else.
 
-PYTHON ?= python3
+# A distribution's Python is built with profile-guided optimisation. One built from source
+# often is not, and then each request costs a quarter more; see docs/performance.md.
+PYTHON ?= $(firstword $(shell for python in /usr/bin/python3 python3; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python; done) python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input install
@@ -14,7 +18,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint type image-check lock ci
+.PHONY: help run test fmt lint type bench image-check lock ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +31,9 @@ run: $(VENV)/.run ## start the gateway; without a credential, on simulated upstr
 		if [ -z "$$PASSGATE_KEY" ]; then \
 			PASSGATE_KEY=$$($(PY) -c 'import secrets; print("pg_" + secrets.token_urlsafe(32))'); \
 			export PASSGATE_KEY; \
+			echo "passgate: the client key of this run, PASSGATE_KEY, is $$PASSGATE_KEY" >&2; \
+			echo "passgate: a key was made for this run; a client's shell needs it first:" >&2; \
+			echo "passgate:   export PASSGATE_KEY=$$PASSGATE_KEY" >&2; \
 		fi; \
 	fi; \
 	exec $(VENV)/bin/passgate serve
@@ -44,6 +51,9 @@ lint: $(VENV)/.dev ## check format and style, change nothing
 
 type: $(VENV)/.dev ## check the types
 	@$(VENV)/bin/mypy
+
+bench: $(VENV)/.run ## measure the gateway beside nginx on this machine (Linux, five minutes)
+	@$(PY) -m bench
 
 image-check: $(VENV)/.made ## build the container image and put a request through it (Linux, as root)
 	@PYTHON=$(PY) tools/image_check.sh

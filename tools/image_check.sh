@@ -148,14 +148,9 @@ inside() {
 }
 
 write_config() {
-    key=pg_$("$python" -c 'import secrets; print(secrets.token_urlsafe(32))')
     "$python" -c 'import secrets; print(secrets.token_urlsafe(32))' >"$work/credential"
     chmod 0444 "$work/credential"
     cat >"$work/passgate.toml" <<TOML
-[[client]]
-name = "check"
-key_sha256 = "$(printf %s "$key" | sha256sum | cut -d' ' -f1)"
-
 [upstream.anthropic]
 kind = "anthropic"
 base_url = "http://127.0.0.1:9000"
@@ -168,7 +163,7 @@ TOML
 }
 
 probe() {
-    KEY=$key "$python" - "$1" <<'PY'
+    KEY=${key:-} "$python" - "$1" <<'PY'
 import http.client, json, os, sys, time
 
 # 127.0.0.2 reaches what listens on every address, and not what listens on 127.0.0.1.
@@ -229,6 +224,8 @@ run_in_own_network() {
     (inside python -m passgate.demo.upstream 9000) >"$work/upstream.log" 2>&1 &
     upstream=$!
     probe upstream || { cat "$work/upstream.log" >&2; exit 1; }
+    key=$(inside passgate keys add check | grep -o -m 1 'pg_[A-Za-z0-9_-]\{43\}') ||
+        fail "passgate keys add made no key"
     (inside "${command[@]}") >"$work/gateway.log" 2>&1 &
     gateway=$!
     probe gateway || { cat "$work/gateway.log" >&2; exit 1; }
@@ -267,7 +264,7 @@ build)
     inspect
     write_config
     export -f step fail lay_out inside probe run_in_own_network
-    unshare --net bash -euo pipefail -c "$(declare -p work python root user workdir environment command health key); run_in_own_network"
+    unshare --net bash -euo pipefail -c "$(declare -p work python root user workdir environment command health); run_in_own_network"
     step passed
     ;;
 esac

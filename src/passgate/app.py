@@ -105,13 +105,14 @@ class App:
         running = asyncio.get_running_loop()
         self._outbox = Outbox(running)
         if self._log_fd is not None:
-            self._log = LogLines(self._log_fd, settings.log_format, running)
+            self._log = LogLines(self._log_fd, settings.log_format)
             self._watchers.append(self._log)
+        self._recorder = Recorder(self._watchers, running.call_later)
         self._readiness = Readiness(self._problems, self._warnings)
         self.pipeline = Pipeline(
             self._snapshot(settings),
             self._admission,
-            Recorder(self._watchers),
+            self._recorder,
             self._readiness,
             self._clock,
             f"req_pg{secrets.token_hex(6)}",
@@ -272,6 +273,7 @@ class App:
         await self._tasks.cancel_all()
         for lane in self._lanes.values():
             lane.pool.close()
+        self._recorder.flush()
         if self._log is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._log.close)
 

@@ -207,6 +207,16 @@ def test_warnings(run: Run, tmp_path: Path) -> None:
     assert expected == (status, out.count("warning   "))
 
 
+def test_notice_of_a_plan_token_that_a_command_prints(run: Run) -> None:
+    """What only running the command shows is told as well, without the token."""
+    token = "-".join(("sk", "ant", "oat01", "x"))
+    command = f'{{ kind = "bearer", command = ["echo", "{token}"] }}'
+    status, out = run(CLIENT + upstream_table(1, command))
+    expected = (0, 1, False)
+
+    assert expected == (status, out.count("warning   upstream up: this is"), token in out)
+
+
 # --live
 
 

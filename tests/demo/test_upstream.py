@@ -655,6 +655,15 @@ async def test_what_is_no_message_is_refused(upstream: Upstream, body: bytes) ->
     assert (got.status, got.json["error"]["type"]) == (400, "invalid_request_error")
 
 
+@pytest.mark.parametrize("depth", [10, 900, 980, 985, 1000])
+async def test_a_deeply_nested_message_is_answered(upstream: Upstream, depth: int) -> None:
+    """What Python's JSON can just about read, or not any more, is answered or refused."""
+    body = b'{"model":"text-1","messages":%s%s}' % (b"[" * depth, b"]" * depth)
+    got = await ask(upstream, request("POST", "/v1/messages", body))
+
+    assert got.status in (200, 400)
+
+
 async def test_a_compressed_request_is_understood(upstream: Upstream) -> None:
     """The model is found in a body that came with a content coding."""
     body = gzip.compress(post("text-2").partition(b"\r\n\r\n")[2])

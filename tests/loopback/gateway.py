@@ -124,9 +124,9 @@ class Gateway:
         await self.app.close()
         await self.upstream.close()
 
-    def _record(self, record: Record) -> None:
+    def _record(self, records: Sequence[Record]) -> None:
         with self._recorded:
-            self.records.append(record)
+            self.records += records
             self._recorded.notify_all()
 
     @property

@@ -46,7 +46,7 @@ async def _demo() -> int:
     simulated = Simulated(_PACE_S)
     records: list[Record] = []
     settings = await simulated.start((Listen(port=0), Listen(port=0)))
-    gateway = app.App(settings, notice=app.to_stderr, watchers=[records.append], log_fd=None)
+    gateway = app.App(settings, notice=app.to_stderr, watchers=[records.extend], log_fd=None)
     await gateway.start()
     try:
         host, port = gateway.data.address

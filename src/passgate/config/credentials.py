@@ -90,6 +90,12 @@ def look_at_file(path: Path, around: Surroundings, problem: Say, warn: Say) -> N
     """Check that a credential's file can be read, and by nobody who should not.
 
     Its content is judged where it is used: it may change at any time.
+
+    Args:
+        path: The file.
+        around: What the configuration is read in.
+        problem: Told what is wrong.
+        warn: Told what is worth knowing; names no file, see ``Findings``.
     """
     try:
         found = path.stat()
@@ -100,15 +106,16 @@ def look_at_file(path: Path, around: Surroundings, problem: Say, warn: Say) -> N
         with path.open("rb") as file:
             start = file.read(len(PLAN_TOKEN_PREFIX) + 64).lstrip()
     except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
-        why = f"{path} cannot be read: {getattr(error, 'strerror', None) or 'no such name'}"
-        if _KEY_LIKE.fullmatch(path.name):
-            why = NO_SECRETS_HERE
-        (warn if around.reloading else problem)(why)
+        why = f"cannot be read: {getattr(error, 'strerror', None) or 'no such name'}"
+        if around.reloading:
+            warn(why)
+        else:
+            problem(NO_SECRETS_HERE if _KEY_LIKE.fullmatch(path.name) else f"{path} {why}")
         return
     if start.startswith(PLAN_TOKEN_PREFIX):
         warn(PLAN_NOTICE)
     if found.st_mode & stat.S_IROTH and not path.is_relative_to(_OF_ONE_CONTAINER):
-        warn(f"{path} can be read by every user of this machine; `chmod 600` mends that")
+        warn("can be read by every user of this machine; `chmod 600` mends that")
 
 
 def _has_its_source(table: Table, kind: CredentialKind, named: list[str]) -> bool:

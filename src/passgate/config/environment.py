@@ -186,7 +186,7 @@ def _from_keys_file(
         path,
         around,
         lambda what: findings.problems.append(f"{named_by}: {what}"),
-        lambda what: findings.warnings.append(f"{named_by}: {what}"),
+        lambda what: findings.warnings.append(f"the file of Gemini keys: {what}"),
     )
     return CredentialSettings(CredentialKind.API_KEY, file=path)
 

@@ -55,7 +55,8 @@ class Findings:
 
     Attributes:
         problems: What keeps the gateway from starting.
-        warnings: What the operator should know.
+        warnings: What the operator should know. ``/ready`` shows them to whoever has a
+            key, so they name tables and keys, and no file.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -94,7 +95,7 @@ class Table:
 
     def warn(self, key: str, what: str) -> None:
         """Note something about *key* of this table that the operator should know."""
-        self.findings.warnings.append(self._place(key) + what)
+        self.findings.warnings.append(f"{self.name} {_shown(key)}: {what}")
 
     def has(self, key: str) -> bool:
         """Return whether *key* is present, whatever it holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from typing import Any
 
 import msgspec
 
@@ -11,7 +12,11 @@ from passgate.core import faults
 from passgate.core.exchange import NO_ASK, Ask
 from passgate.core.faults import Refused
 
+Body = bytes | bytearray
+
 _MAX_MODEL_BYTES = 256
+# Below this, looking for a second spelling of ``model`` costs less than decoding every key.
+_SMALL_BYTES = 16 * 1024
 
 
 class _Key:
@@ -23,11 +28,21 @@ class _Key:
         self.name = name
 
 
+class _Said(msgspec.Struct, gc=False):
+    """The two values of a body that we look at, whatever they are."""
+
+    model: Any = None
+    stream: Any = None
+
+
+_decode_once = msgspec.json.Decoder(_Said).decode
+
+
 _decode = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_Key).decode
 _decode_value = msgspec.json.Decoder().decode
 
 
-def peek(body: bytes | bytearray) -> Ask:
+def peek(body: Body) -> Ask:
     """Return what *body* asks for; of a body that is no JSON object, that it names no model.
 
     Nothing but ``model`` is judged: the rest is the upstream's business.
@@ -35,6 +50,9 @@ def peek(body: bytes | bytearray) -> Ask:
     Raises:
         Refused: ``model`` stands in it twice; parsers disagree on which one counts.
     """
+    if len(body) < _SMALL_BYTES and body.count(b'"model"') == 1 and b"\\u" not in body:
+        # The key stands there once, and no letter of a key is escaped: no second one.
+        return _peek_once(body)
     try:
         fields = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -54,11 +72,22 @@ def peek(body: bytes | bytearray) -> Ask:
     return Ask(model=name if isinstance(name, str) else None, stream=stream)
 
 
+def _peek_once(body: Body) -> Ask:
+    """Return what a body asks for in which ``model`` cannot stand twice."""
+    try:
+        said = _decode_once(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return NO_ASK
+    model = said.model
+    known = isinstance(model, str) and len(model) <= _MAX_MODEL_BYTES
+    return Ask(model=model if known else None, stream=said.stream is True)
+
+
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
-def renamed(body: bytes | bytearray, model: str) -> bytes:
+def renamed(body: Body, model: str) -> bytes:
     """Return *body*, which :func:`peek` read, with *model* in place of its model.
 
     Only the bytes of that one value change: the walk knows from the decoder how long
@@ -77,7 +106,7 @@ def renamed(body: bytes | bytearray, model: str) -> bytes:
     raise AssertionError("peek found a model in this body")
 
 
-def decoded(body: bytes | bytearray, coding: bytes, limit_bytes: int) -> bytes | None:
+def decoded(body: Body, coding: bytes, limit_bytes: int) -> bytes | None:
     """Return a copy of *body* without its content coding, or None where we cannot read it.
 
     Args:

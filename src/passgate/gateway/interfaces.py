@@ -8,7 +8,7 @@ current task (time limits are the stack's).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from passgate.core.credential import Credential
@@ -151,5 +151,5 @@ class Pool(Protocol):
         """Close every connection."""
 
 
-Watcher = Callable[[Record], None]
-"""Told of every record. It does not wait; if it raises it is counted and ignored."""
+Watcher = Callable[[Sequence[Record]], None]
+"""Told of every record, many at a time. It does not wait; if it raises it is counted."""

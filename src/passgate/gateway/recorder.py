@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from passgate.core.exchange import Record
 from passgate.gateway.interfaces import Watcher
 
+# Twenty times a second: soon enough for people, and a call each for many records.
+_SOON_S = 0.05
+
+Later = Callable[[float, Callable[[], None]], object]
+
 
 class Recorder:
-    """Hand each record to the watchers; never wait, never fail.
+    """Gather the records and tell the watchers of them soon; never wait, never fail.
+
+    Args:
+        watchers: Whom to tell.
+        later: Calls a function after so many seconds; the loop's ``call_later``.
 
     Attributes:
-        lost: Records that a watcher failed on, by raising.
+        failed: How often a watcher raised.
     """
 
-    def __init__(self, watchers: Sequence[Watcher]) -> None:
+    def __init__(self, watchers: Sequence[Watcher], later: Later) -> None:
         self._watchers = tuple(watchers)
-        self.lost = 0
+        self._later = later
+        self._records: list[Record] = []
+        self.failed = 0
 
     def put(self, record: Record) -> None:
-        """Tell every watcher of *record*."""
-        for watcher in self._watchers:
+        """Have every watcher told of *record*."""
+        if not self._records:
+            self._later(_SOON_S, self.flush)
+        self._records.append(record)
+
+    def flush(self) -> None:
+        """Tell the watchers now."""
+        records, self._records = self._records, []
+        for watcher in self._watchers if records else ():
             try:
-                watcher(record)
+                watcher(records)
             except Exception:  # noqa: BLE001  a watcher's bug must not fail an exchange; it is counted
-                self.lost += 1
+                self.failed += 1

@@ -46,6 +46,23 @@ class ChunkWalker:
         self.last_at: int | None = None
         self.done = False
 
+    def passes(self, piece: bytes) -> bool:
+        """Take *piece* if it is exactly one whole chunk of data, as nearly every event is.
+
+        Else take nothing and return False: :meth:`walk` has to look.
+        """
+        if self._left or self.held or self.last_at is not None:
+            return False
+        found = _SIZE_LINE.match(piece)
+        if found is None:
+            return False
+        data = int(found[1], 16)
+        if not data or found.end() + data + 2 != len(piece) or piece[-2:] != b"\r\n":
+            return False
+        self.begun = True
+        self.data_bytes += data
+        return True
+
     def walk(self, piece: bytes, spans: list[tuple[int, int]] | None = None) -> int:
         """Take the next bytes; return how many of them belong to the body.
 

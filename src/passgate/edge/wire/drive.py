@@ -7,7 +7,8 @@ callback that brings an answer resumes the coroutine in its own stack.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Generic, TypeVar
+from types import CoroutineType
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -60,15 +61,14 @@ class Drive:
         ended: Called when it has ended, with the exception that escaped it, or None.
     """
 
-    __slots__ = ("_awaited", "_coro", "_ended", "_pending", "_running")
+    __slots__ = ("_awaited", "_coro", "_ended", "_pending")
 
     def __init__(
         self, coro: Coroutine[Any, Any, None], ended: Callable[[Exception | None], None]
     ) -> None:
-        self._coro = coro
+        self._coro = cast("CoroutineType[Any, Any, None]", coro)
         self._ended = ended
         self._awaited: object = None
-        self._running = False
         self._pending: Exception | None = None
 
     def start(self) -> None:
@@ -77,7 +77,7 @@ class Drive:
 
     def throw(self, error: Exception) -> None:
         """Raise *error* where the coroutine waits; if it is running, where it waits next."""
-        if self._running:
+        if self._coro.cr_running:
             self._pending = error
         else:
             self._awaited = None
@@ -89,7 +89,6 @@ class Drive:
             self._step(None)
 
     def _step(self, error: Exception | None) -> None:
-        self._running = True
         try:
             awaited = self._coro.send(None) if error is None else self._coro.throw(error)
             while self._pending is not None:
@@ -102,5 +101,3 @@ class Drive:
         else:
             self._awaited = awaited
             awaited.add_done_callback(self._resume)
-        finally:
-            self._running = False

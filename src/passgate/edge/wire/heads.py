@@ -27,6 +27,7 @@ _REQUEST_LINE = re.compile(
     % (MAX_TARGET_BYTES - 1)
 )
 _ANY_REQUEST_LINE = re.compile(rb"([A-Z-]+) ([\x21-\x7e]+) HTTP/1\.[01]\r\n")
+_RequestParser, _ResponseParser = httptools.HttpRequestParser, httptools.HttpResponseParser
 _HTTP10 = b"HTTP/1.0 "
 _VERSIONS = frozenset({_HTTP10, b"HTTP/1.1 "})
 _FIRST_STATUS, _LAST_STATUS = 100, 599
@@ -84,7 +85,7 @@ def parse_request(head: bytes) -> RequestHead:
     A head that is refused comes back with its ``fault`` set.
     """
     try:
-        httptools.HttpRequestParser(_SINK).feed_data(head)
+        _RequestParser(_SINK).feed_data(head)
     except httptools.HttpParserUpgrade:
         pass  # the head is good; we upgrade nothing and cut the fields
     except httptools.HttpParserError:
@@ -235,7 +236,7 @@ def parse_answer(head: bytes, method: str) -> AnswerHead:
         BadAnswer: It is malformed, or its framing is ambiguous.
     """
     try:
-        httptools.HttpResponseParser(_SINK).feed_data(head)
+        _ResponseParser(_SINK).feed_data(head)
     except httptools.HttpParserUpgrade:
         pass
     except httptools.HttpParserError as error:

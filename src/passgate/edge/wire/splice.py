@@ -79,6 +79,10 @@ class ByChunks:
     def feed(self, data: bytes) -> None:
         """Pass *data* on."""
         walker, down = self._walker, self._down
+        if walker.passes(data):
+            down.bytes_down = walker.data_bytes
+            down.write(data)
+            return
         held, trailing = walker.held, walker.last_at is not None
         try:
             end = walker.walk(data)
