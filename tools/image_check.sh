@@ -79,7 +79,7 @@ if bundle:
 PY
 }
 
-b() { buildah --root "$work/storage" --runroot "$work/run" "$@"; }
+b() { buildah --storage-driver vfs --root "$work/storage" --runroot "$work/run" "$@"; }
 
 build() {
     for which in build run; do
@@ -111,12 +111,13 @@ inspect() {
     found=$(find "$root" -xdev \( -name '*.pth' \
         -o -path '*/bin/*' -regex '.*/\(pip\|uv\|gcc\|g\+\+\|cc\|c\+\+\|clang\|ld\|make\)[-0-9.]*' \
         -o -path '*/python3*' -regex '.*/\(pip\|ensurepip\|setuptools\|hatchling\)' \
-        -o -name 'pip-*.whl' \))
+        -o -name 'pip-*.whl' \) -printf '/%P\n')
     [ -z "$found" ] || fail "this has no place in the image:"$'\n'"$found"
     for left in etc/pip.conf run/secrets/ca.crt build; do
         [ ! -e "$root/$left" ] || fail "/$left was left in the image"
     done
-    found=$(find "$root/opt/passgate" ! -type l \( ! -user 0 -o -perm /022 \))
+    found=$(find "$root/opt/passgate" ! -type l \( ! -user 0 -o -perm /022 \) \
+        -printf '/opt/passgate/%P\n')
     [ -z "$found" ] || fail "the gateway could change its own files:"$'\n'"$found"
     step "user $user, nothing that builds or installs, no .pth, $(du -sm "$root" | cut -f1) MiB"
 }
@@ -224,8 +225,9 @@ run_in_own_network() {
     (inside python -m passgate.demo.upstream 9000) >"$work/upstream.log" 2>&1 &
     upstream=$!
     probe upstream || { cat "$work/upstream.log" >&2; exit 1; }
-    key=$(inside passgate keys add check | grep -o -m 1 'pg_[A-Za-z0-9_-]\{43\}') ||
-        fail "passgate keys add made no key"
+    key=$(inside passgate keys add check 2>"$work/keys.log" |
+        grep -o -m 1 'pg_[A-Za-z0-9_-]\{43\}') ||
+        { cat "$work/keys.log" >&2; fail "passgate keys add made no key"; }
     (inside "${command[@]}") >"$work/gateway.log" 2>&1 &
     gateway=$!
     probe gateway || { cat "$work/gateway.log" >&2; exit 1; }
@@ -257,7 +259,7 @@ case ${1:-} in
     ;;
 build)
     work=$IMAGE_CHECK_DIR
-    export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
+    export BUILDAH_ISOLATION=chroot
     make_bases
     write_pip_secrets
     build

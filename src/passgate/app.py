@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from passgate.admin.site import Site
-from passgate.config import ConfigError
+from passgate.config import PLAN_NOTICE, ConfigError
 from passgate.core import routing
 from passgate.core.auth import Client
+from passgate.core.credential import PLAN_TOKEN_PREFIX
 from passgate.core.settings import ClientSettings, Listen, Settings, UpstreamSettings
 from passgate.core.upstreams import upstream_of
 from passgate.edge import loop
@@ -119,6 +120,7 @@ class App:
             self._report,
         )
         await self._refresh()
+        self._tell_of_plan_tokens()
         self.data = Listener(self.pipeline.handle, limits, self._outbox, self._report)
         site = Site(settings.admin, self._readiness)
         self.admin = Listener(site.handle, limits, self._outbox, self._report)
@@ -202,6 +204,14 @@ class App:
             if stamps != self._watched:
                 self._watched = stamps
                 await self.reload()
+
+    def _tell_of_plan_tokens(self) -> None:
+        """Say whose traffic a plan's token may carry, where only a command knew what it is."""
+        for upstream, lane in self._lanes.items():
+            credential = lane.source.cached
+            told = upstream.credential.source != "command"
+            if not told and credential and credential.secret.startswith(PLAN_TOKEN_PREFIX):
+                self._notice(f"note: upstream {upstream.name}: {PLAN_NOTICE}")
 
     # Readiness.
 

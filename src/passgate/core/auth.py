@@ -40,8 +40,6 @@ class Client:
 
 _NOBODY = Client("", hashlib.sha256(b"").digest())
 
-_KEY_FIELDS = (b"x-api-key", b"authorization", b"x-goog-api-key")
-
 # The parameters in which some APIs take a key. A query ends in logs and histories.
 _KEY_PARAMETER = re.compile(rb"(?:^|&)(?:key|api_key|access_token)(?:=|&|$)", re.IGNORECASE)
 
@@ -87,14 +85,12 @@ def presented_key(said: Mapping[bytes, bytes], query: bytes | None) -> bytes:
         key = _alone(key)
     else:
         key = b""
-        for name in _KEY_FIELDS:
-            value = said.get(name)
-            if value is None:
-                continue
-            found = _bearer(value) if name == b"authorization" else _alone(value)
-            if key and found and not hmac.compare_digest(key, found):
-                raise Refused(faults.TWO_KEYS)
-            key = key or found
+        for name, read in _KEY_FIELDS:
+            if name in said:
+                found = read(said[name])
+                if key and found and not hmac.compare_digest(key, found):
+                    raise Refused(faults.TWO_KEYS)
+                key = key or found
     if query is not None:
         _refuse_key_in_query(key, query)
     return key
@@ -115,6 +111,9 @@ def _bearer(value: bytes) -> bytes:
     if any(line[:7].lower() != b"bearer " for line in lines):
         return b""
     return _alone(b"\n".join(line[7:].strip() for line in lines))
+
+
+_KEY_FIELDS = ((b"x-api-key", _alone), (b"authorization", _bearer), (b"x-goog-api-key", _alone))
 
 
 def _refuse_key_in_query(key: bytes, query: bytes) -> None:

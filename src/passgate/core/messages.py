@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import Any
 
 import msgspec
 
@@ -15,8 +14,6 @@ from passgate.core.faults import Refused
 Body = bytes | bytearray
 
 _MAX_MODEL_BYTES = 256
-# Below this, looking for a second spelling of ``model`` costs less than decoding every key.
-_SMALL_BYTES = 16 * 1024
 
 
 class _Key:
@@ -26,16 +23,6 @@ class _Key:
 
     def __init__(self, _: type, name: str) -> None:
         self.name = name
-
-
-class _Said(msgspec.Struct, gc=False):
-    """The two values of a body that we look at, whatever they are."""
-
-    model: Any = None
-    stream: Any = None
-
-
-_decode_once = msgspec.json.Decoder(_Said).decode
 
 
 _decode = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_Key).decode
@@ -50,9 +37,6 @@ def peek(body: Body) -> Ask:
     Raises:
         Refused: ``model`` stands in it twice; parsers disagree on which one counts.
     """
-    if len(body) < _SMALL_BYTES and body.count(b'"model"') == 1 and b"\\u" not in body:
-        # The key stands there once, and no letter of a key is escaped: no second one.
-        return _peek_once(body)
     try:
         fields = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -70,17 +54,6 @@ def peek(body: Body) -> Ask:
         return Ask(stream=stream)
     name = _decode_value(model) if memoryview(model).nbytes <= _MAX_MODEL_BYTES else None
     return Ask(model=name if isinstance(name, str) else None, stream=stream)
-
-
-def _peek_once(body: Body) -> Ask:
-    """Return what a body asks for in which ``model`` cannot stand twice."""
-    try:
-        said = _decode_once(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return NO_ASK
-    model = said.model
-    known = isinstance(model, str) and len(model) <= _MAX_MODEL_BYTES
-    return Ask(model=model if known else None, stream=said.stream is True)
 
 
 _SPACE = re.compile(rb"[ \t\r\n]*")

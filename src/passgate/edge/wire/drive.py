@@ -7,8 +7,7 @@ callback that brings an answer resumes the coroutine in its own stack.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
-from types import CoroutineType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -66,7 +65,7 @@ class Drive:
     def __init__(
         self, coro: Coroutine[Any, Any, None], ended: Callable[[Exception | None], None]
     ) -> None:
-        self._coro = cast("CoroutineType[Any, Any, None]", coro)
+        self._coro: Any = coro  # the abstract type does not know cr_running
         self._ended = ended
         self._awaited: object = None
         self._pending: Exception | None = None

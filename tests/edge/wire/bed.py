@@ -1,0 +1,437 @@
+"""The gateway on wires in memory: its real connections, pools and pipeline, no network.
+
+Nothing runs but when it is told to, so a test can stop the world between any two bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import Any, cast
+
+from passgate.core import routing
+from passgate.core.auth import Client
+from passgate.core.credential import Credential
+from passgate.core.exchange import Record
+from passgate.core.faults import Refused
+from passgate.core.settings import (
+    CredentialKind,
+    CredentialSettings,
+    Limits,
+    RouteSettings,
+    UpstreamKind,
+    UpstreamSettings,
+)
+from passgate.core.upstreams import upstream_of
+from passgate.edge.wire.client import ClientConnection
+from passgate.edge.wire.listener import Listener
+from passgate.edge.wire.outbox import Outbox
+from passgate.edge.wire.pool import Pool
+from passgate.edge.wire.server import ServerConnection
+from passgate.gateway import interfaces
+from passgate.gateway.admission import Admission
+from passgate.gateway.interfaces import Downstream
+from passgate.gateway.local import Readiness
+from passgate.gateway.pipeline import Lane, Pipeline, Snapshot
+from passgate.gateway.recorder import Recorder
+
+KEY = b"pg_a-key-that-only-this-test-bed-knows"
+NARROW_KEY = b"pg_a-key-for-two-models-and-nothing-else"
+CREDENTIAL = b"the-credential-of-the-operator"
+
+_EOF = object()
+
+
+class Turns:
+    """An event loop of which only the turns are left."""
+
+    def __init__(self) -> None:
+        self._soon: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+
+    def call_soon(self, callback: Callable[..., object], *args: object) -> None:
+        """Have *callback* called in its turn."""
+        self._soon.append((callback, args))
+
+    def settle(self) -> None:
+        """Go on until nothing is left to do."""
+        while self._soon:
+            callback, args = self._soon.popleft()
+            callback(*args)
+
+
+class Wire(asyncio.Transport):
+    """A connection, seen by its protocol as a transport and by the test from the far end.
+
+    As strict as uvloop's: to write once the connection is lost raises.
+
+    Attributes:
+        got: What the far end has got.
+        stalled: Whether the far end takes only what :meth:`takes` says.
+        reading: Whether the protocol wants to be given more.
+        writable: Whether the protocol was told that it may write on.
+        ended: Whether the far end was told that nothing more comes.
+        aborted: Whether the connection was cut by our side.
+        lost: Whether the protocol was told that it is over.
+    """
+
+    def __init__(self, turns: Turns, protocol: asyncio.Protocol, high_bytes: int = 1 << 16) -> None:
+        super().__init__()
+        self.got = bytearray()
+        self.stalled = False
+        self.reading = self.writable = True
+        self.ended = self.aborted = self.lost = False
+        self._turns = turns
+        self._protocol = protocol
+        self._high_bytes = high_bytes
+        self._closing = self._dead = False
+        self._unsent = bytearray()
+        self._coming: deque[bytes | object] = deque()
+        protocol.connection_made(self)
+
+    # What the far end does.
+
+    def sends(self, *pieces: bytes) -> None:
+        """Have *pieces* arrive, one after the other."""
+        self._coming.extend(pieces)
+        self._arrive()
+
+    def ends(self) -> None:
+        """Send a FIN."""
+        self._coming.append(_EOF)
+        self._arrive()
+
+    def resets(self) -> None:
+        """Cut the connection."""
+        self._die(ConnectionResetError())
+
+    def takes(self, size: int | None = None) -> None:
+        """Take *size* bytes; without it all, and whatever comes from now on."""
+        if size is None:
+            self.stalled = False
+        self.got += self._unsent[:size]
+        del self._unsent[:size]
+        if not self.writable and len(self._unsent) <= self._high_bytes // 4:
+            self.writable = True
+            self._protocol.resume_writing()
+        if not self._unsent and self._closing:
+            self._die(None)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be said on it any more, in either direction."""
+        return self._dead
+
+    def _arrive(self) -> None:
+        while self._coming and self.reading and not self._closing and not self._dead:
+            piece = self._coming.popleft()
+            if isinstance(piece, bytes):
+                self._protocol.data_received(piece)
+            elif not self._protocol.eof_received():
+                self.close()
+
+    def _die(self, error: Exception | None) -> None:
+        if not self._dead:
+            self._dead = self._closing = self.ended = True
+            self._unsent.clear()
+            self._turns.call_soon(self._tell, error)
+
+    def _tell(self, error: Exception | None) -> None:
+        self._protocol.connection_lost(error)
+        self.lost = True
+
+    # What a protocol calls.
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See ``asyncio.WriteTransport``."""
+        if self.lost or (self.ended and not self._dead):
+            raise RuntimeError("unable to perform operation; the handler is closed")
+        if self._dead:
+            return
+        self._unsent += data
+        if not self.stalled:
+            self.got += self._unsent
+            self._unsent.clear()
+        elif len(self._unsent) > self._high_bytes and self.writable:
+            self.writable = False
+            self._protocol.pause_writing()
+
+    def write_eof(self) -> None:
+        """See ``asyncio.WriteTransport``."""
+        self.ended = True
+
+    def close(self) -> None:
+        """See ``asyncio.BaseTransport``."""
+        self._closing = True
+        if not self._unsent:
+            self._die(None)
+
+    def abort(self) -> None:
+        """See ``asyncio.WriteTransport``."""
+        self.aborted = self.aborted or not self._dead
+        self._die(None)
+
+    def is_closing(self) -> bool:
+        """See ``asyncio.BaseTransport``."""
+        return self._closing
+
+    def pause_reading(self) -> None:
+        """See ``asyncio.ReadTransport``."""
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        """See ``asyncio.ReadTransport``; what waits comes in a later turn."""
+        self.reading = True
+        self._turns.call_soon(self._arrive)
+
+    def get_write_buffer_size(self) -> int:
+        """See ``asyncio.WriteTransport``."""
+        return len(self._unsent)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """See ``asyncio.BaseTransport``."""
+        return ("192.0.2.1", 4711) if name == "peername" else default
+
+
+class Dial:
+    """A task that dials, of which the test says how it ends."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.done = False
+        self._turns = turns
+        self._connection: ClientConnection | None = None
+        self._error: Exception | None = None
+        self._callbacks: list[Callable[[Any], object]] = []
+
+    def ends(self, outcome: ClientConnection | Exception | None) -> None:
+        """End with a connection, an error, or, with None, cancelled."""
+        if isinstance(outcome, Exception):
+            self._error = outcome
+        else:
+            self._connection = outcome
+        self.done = True
+        for callback in self._callbacks:
+            self._turns.call_soon(callback, self)
+
+    def __await__(self) -> Generator[Any, None, ClientConnection]:
+        if not self.done:
+            yield self
+        return self.result()
+
+    def result(self) -> ClientConnection:
+        """See ``asyncio.Task``."""
+        if self._error is not None:
+            raise self._error
+        assert self._connection is not None, "asked for the result of a cancelled dial"
+        return self._connection
+
+    def exception(self) -> Exception | None:
+        """See ``asyncio.Task``."""
+        return self._error
+
+    def cancelled(self) -> bool:
+        """See ``asyncio.Task``."""
+        return self.done and self._connection is None and self._error is None
+
+    def cancel(self) -> None:
+        """See ``asyncio.Task``."""
+        if not self.done:
+            self.ends(None)
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """See ``asyncio.Task``."""
+        if self.done:
+            self._turns.call_soon(callback, self)
+        else:
+            self._callbacks.append(callback)
+
+
+class StillClock:
+    """A clock that goes only where a test moves it.
+
+    Attributes:
+        now_s: What both clocks say.
+    """
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def monotonic(self) -> float:
+        """See ``interfaces.Clock``."""
+        return self.now_s
+
+    def wall(self) -> float:
+        """See ``interfaces.Clock``."""
+        return self.now_s
+
+
+class StaticSource:
+    """A credential that is always there; see ``interfaces.CredentialSource``."""
+
+    usable = True
+    problem = None
+
+    def __init__(self, credential: Credential) -> None:
+        self.cached = credential
+        self.refused: list[Credential] = []
+
+    async def current(self) -> Credential:
+        """Return the credential."""
+        return self.cached
+
+    def rejected(self, credential: Credential) -> None:
+        """Note that it was refused."""
+        self.refused.append(credential)
+
+    async def refresh(self) -> None:
+        """Do nothing."""
+
+
+class Bed:
+    """A gateway, the wires to its clients and those to its upstreams.
+
+    Attributes:
+        records: Every record.
+        bugs: Every exception that somebody was told of.
+        begun: Every request head that was handed to the pipeline.
+        dials: Every dial, in order.
+        upstreams: The wires to upstreams, in order.
+    """
+
+    def __init__(self, *, limits: Limits | None = None, retry_stale: bool = False) -> None:
+        self.limits = limits = limits or Limits()
+        self.turns = Turns()
+        self.clock = StillClock()
+        self.records: list[Record] = []
+        self.bugs: list[Exception] = []
+        self.begun: list[Any] = []
+        self.dials: list[Dial] = []
+        self.upstreams: list[Wire] = []
+        self.high_bytes = 1 << 16
+        self.outbox = Outbox(cast(asyncio.AbstractEventLoop, self.turns))
+        self.admission = Admission(limits.max_in_flight, limits.max_body_memory_mb << 20)
+        kinds = (UpstreamKind.ANTHROPIC, UpstreamKind.GEMINI)
+        self.pools: dict[str, Pool] = {}
+        lanes = {kind.value: self._lane(kind, retry_stale=retry_stale) for kind in kinds}
+        routes = [RouteSettings("old-*", "anthropic", "new"), RouteSettings("*", "anthropic")]
+        wide, narrow = hashlib.sha256(KEY).digest(), hashlib.sha256(NARROW_KEY).digest()
+        models = routing.globs(["claude-*", "gemini-*"])
+        self.snapshot = Snapshot(
+            {wide: Client("wide", wide), narrow: Client("narrow", narrow, models=models)},
+            routing.routes_of(routes, [(kind.value, kind) for kind in kinds]),
+            lanes,
+        )
+        self.pipeline = Pipeline(
+            self.snapshot,
+            self.admission,
+            Recorder([self.records.append]),
+            Readiness(list, list),
+            self.clock,
+            "req_",
+            self.bugs.append,
+        )
+        self.listener = Listener(self._handle, limits, self.outbox, self.bugs.append)
+
+    def _lane(self, kind: UpstreamKind, *, retry_stale: bool) -> Lane:
+        settings = UpstreamSettings(
+            kind.value, kind, True, "up.test", 443, "", CredentialSettings(CredentialKind.NONE)
+        )
+        pool = Pool(
+            settings, self.limits, self.outbox, self.clock, cast("interfaces.Tasks", self)
+        )
+        self.pools[kind.value] = pool
+        source = StaticSource(Credential(kind.value, CredentialKind.API_KEY, CREDENTIAL))
+        seam = cast("interfaces.Pool", pool)
+        return Lane(upstream_of(settings), source, seam, retry_stale)
+
+    def start(self, coro: Coroutine[Any, Any, Any], _: str) -> Dial:
+        """Take a dial for the test to end; see ``interfaces.Tasks``."""
+        coro.close()
+        self.dials.append(dial := Dial(self.turns))
+        return dial
+
+    async def _handle(self, down: Downstream) -> None:
+        self.begun.append(down.head)
+        await self.pipeline.handle(down)
+
+    # What a test does.
+
+    def client(self) -> Wire:
+        """Connect a client."""
+        return Wire(self.turns, ServerConnection(self.listener), self.high_bytes)
+
+    def connection(self, upstream: str = "anthropic") -> tuple[Wire, ClientConnection]:
+        """Return a new connection to an upstream, for a dial to end with."""
+        pool = self.pools[upstream]
+        connection = ClientConnection(pool)
+        self.upstreams.append(wire := Wire(self.turns, connection, self.high_bytes))
+        pool._all.add(connection)
+        return wire, connection
+
+    def idle(self, upstream: str = "anthropic") -> Wire:
+        """Put a new connection into a pool."""
+        wire, connection = self.connection(upstream)
+        self.pools[upstream].takes_back(connection)
+        return wire
+
+    def dialled(self) -> None:
+        """End every dial with a connection."""
+        for dial in self.dials:
+            if not dial.done:
+                dial.ends(self.connection()[1])
+        self.turns.settle()
+
+    def passes(self, seconds: float, tick_s: float = 0.5) -> None:
+        """Let time pass on every connection."""
+        for _ in range(int(seconds / tick_s) + 1):
+            self.clock.now_s += tick_s
+            for down in tuple(self.listener._connections):
+                down.sweep(tick_s)
+            for pool in self.pools.values():
+                for up in tuple(pool._all):
+                    up.sweep(tick_s, self.limits.first_byte_s, self.limits.idle_s)
+            self.turns.settle()
+
+    # What must hold.
+
+    def at_rest(self) -> None:
+        """Check that no exchange runs, that each left one record, and nothing hangs on it."""
+        self.turns.settle()
+        assert not self.bugs, self.bugs
+        assert (0, 0) == (self.admission.in_flight, self.admission.held_bytes)
+        assert self.exchanges == len({record.id for record in self.records}) == len(self.records)
+        for pool in self.pools.values():
+            idle = pool._idle
+            assert len(idle) == len(set(idle))
+            for up in idle:
+                wire = cast(Wire, up._transport)
+                assert wire.reading, "a connection was pooled that does not read"
+                assert wire.writable, "a connection was pooled that does not write"
+                assert not wire.closed, "a connection was pooled that is closed"
+            assert set(idle) == {up for up in pool._all if not cast(Wire, up._transport).closed}
+
+    @property
+    def exchanges(self) -> int:
+        """How many exchanges have begun: what was not answered by ourselves."""
+        local = ("/health", "/ready", "/api/hello")
+        return sum(
+            head.fault is not None
+            or not (
+                (head.path in local and head.method in ("GET", "HEAD"))
+                or (head.path == "/" and head.method == "HEAD")
+            )
+            for head in self.begun
+        )
+
+
+def cut(data: bytes, cuts: Sequence[int]) -> list[bytes]:
+    """Return *data* in pieces, cut at *cuts*; an empty piece is none."""
+    borders = [0, *sorted(cuts), len(data)]
+    pieces = [data[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+    return [piece for piece in pieces if piece]
+
+
+def refused(fault: Any) -> Refused:
+    """Return what a dial that fails raises."""
+    return Refused(fault)
