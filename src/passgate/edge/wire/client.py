@@ -147,11 +147,14 @@ class ClientConnection(asyncio.Protocol):
         self, outbound: Outbound, down: ServerConnection, sent: Callable[[], None] | None
     ) -> Wait[ClientConnection]:
         """Send a request; see ``Pool.open``."""
+        answered: Wait[ClientConnection] = Wait()
+        if self._phase is CLOSED:  # ended as soon as it was made
+            answered.fail(Refused(faults.UPSTREAM_LOST))
+            return answered
         self._phase = HEAD
         self._idle_s = 0.0
         self._down = down
         self._secret = outbound.secret
-        answered: Wait[ClientConnection] = Wait()
         self._answered = answered
         head, body = outbound.head, outbound.body
         if body is None:
@@ -367,7 +370,8 @@ class ClientConnection(asyncio.Protocol):
         """Let *tick_s* seconds pass: end an exchange whose upstream is silent for too long."""
         self._idle_s += tick_s
         if self._phase is HEAD:
-            if self._idle_s > first_byte_s and not self._sending:
+            # While the body goes up, what may take long is each step of it.
+            if self._idle_s > (idle_s if self._sending else first_byte_s):
                 self._fail(Refused(faults.ANSWER_TIMEOUT))
         elif self._phase is BODY and self._reading and self._idle_s > idle_s:
             self._finish(Ending.TIMED_OUT)

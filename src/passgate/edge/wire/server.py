@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from passgate.core import faults
 from passgate.core.exchange import RequestHead
@@ -60,6 +60,7 @@ class ServerConnection(asyncio.Protocol):
 
     __slots__ = (
         "_ahead",
+        "_begun",
         "_body",
         "_drive",
         "_expects",
@@ -111,7 +112,8 @@ class ServerConnection(asyncio.Protocol):
         self._body: bytearray | None = None
         self._hold: Callable[[int], None] | None = None
         self._limit_bytes = 0
-        self._wait: Wait[Any] | None = None
+        self._wait: Wait[bytearray] | None = None
+        self._begun: Wait[None] | None = None
         self.peer = ""
         self.crowded = False
         self._begin(_NO_HEAD)
@@ -197,8 +199,8 @@ class ServerConnection(asyncio.Protocol):
     def _keep(self, data: bytes) -> None:
         """Keep bytes whose turn has not come; leave what is too much in the client's socket."""
         self._ahead += data
-        if self._wait is not None and self._phase is BODY:
-            self._look_for_first_chunk()
+        if self._begun is not None:
+            self._look_for_first_chunk(self._begun)
         if len(self._ahead) > _MAX_AHEAD_BYTES:
             self.pause_reading()
 
@@ -362,15 +364,14 @@ class ServerConnection(asyncio.Protocol):
         """Return when a body may be passed on; see ``Downstream.begun``."""
         if self._walker is None:
             return
-        wait: Wait[None] = Wait()
-        self._wait = wait
+        begun: Wait[None] = Wait()
+        self._begun = begun
         self._invite()
-        self._look_for_first_chunk()
-        await wait
-        self._wait = None
+        self._look_for_first_chunk(begun)
+        await begun
+        self._begun = None
 
-    def _look_for_first_chunk(self) -> None:
-        assert self._wait is not None  # noqa: S101  both callers looked
+    def _look_for_first_chunk(self, begun: Wait[None]) -> None:
         ahead = ChunkWalker()
         try:
             ahead.walk(self._ahead)
@@ -378,7 +379,7 @@ class ServerConnection(asyncio.Protocol):
             self._stop_taking(Refused(faults.BAD_CHUNK))
             return
         if ahead.begun:
-            self._wait.fire(None)
+            begun.fire(None)
 
     def join(self, up: ClientConnection) -> None:
         """Have *up* as the other side: what is left of the body goes there."""
@@ -445,6 +446,7 @@ class ServerConnection(asyncio.Protocol):
         if self._wait is not None:
             self._taking = False
             self._wait = self._body = self._hold = None
+        self._begun = None
         phase, lasts = self._phase, self._lasts
         if self._up is not None:
             self._up.close()  # whatever stopped the exchange stops its upstream call
