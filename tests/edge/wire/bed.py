@@ -325,7 +325,7 @@ class Bed:
         self.pipeline = Pipeline(
             self.snapshot,
             self.admission,
-            Recorder([self.records.append]),
+            Recorder([self.records.extend], lambda _, flush: self.turns.call_soon(flush)),
             Readiness(list, list),
             self.clock,
             "req_",

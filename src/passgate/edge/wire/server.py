@@ -318,7 +318,7 @@ class ServerConnection(asyncio.Protocol):
         self._taking = False
         if self._up is not None:
             self._up.sent_all()
-        elif self._wait is not None:
+        elif self._wait is not None and self._body is not None:
             body, self._body = self._body, None
             self._wait.fire(body)
 
