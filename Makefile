@@ -31,7 +31,6 @@ run: $(VENV)/.run ## start the gateway; without a credential, on simulated upstr
 		if [ -z "$$PASSGATE_KEY" ]; then \
 			PASSGATE_KEY=$$($(PY) -c 'import secrets; print("pg_" + secrets.token_urlsafe(32))'); \
 			export PASSGATE_KEY; \
-			echo "passgate: the client key of this run, PASSGATE_KEY, is $$PASSGATE_KEY" >&2; \
 			echo "passgate: a key was made for this run; a client's shell needs it first:" >&2; \
 			echo "passgate:   export PASSGATE_KEY=$$PASSGATE_KEY" >&2; \
 		fi; \

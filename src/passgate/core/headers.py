@@ -13,8 +13,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from passgate.core import faults
 from passgate.core.credential import Credential
 from passgate.core.exchange import AnswerHead, RequestHead
+from passgate.core.faults import Refused
 from passgate.core.settings import CredentialKind
 
 # Grouped by first letters: a flat list of names costs twice the time per head.
@@ -127,9 +129,14 @@ def upward(
         key: The client's key, which never travels.
         shown: The upstream's credential.
         length: What ``content-length`` must say now, or None where the client's stands.
+
+    Raises:
+        Refused: Its own credential is to go up, and all that it showed was its key.
     """
     fields = head.fields
     if shown.kind is _CLIENT:
+        if b"x-passgate-key" not in head.said:
+            raise Refused(faults.OWN_CREDENTIAL)  # what came is its key for us, not a credential
         fields, _ = cut(head.raw_fields, FIND, KEPT | _CLIENT_CREDENTIAL)
     if length is not None:
         fields = _without_lines(fields, lambda line: line[:15].lower() == b"content-length:")

@@ -115,12 +115,14 @@ class Route:
         matches: That glob; None for ``*``.
         upstream: Name of the upstream.
         rename: The model's name there, or None where it keeps its name.
+        native: Whether the upstream speaks Google's own API, not Messages.
     """
 
     label: str
     matches: re.Pattern[str] | None
     upstream: str
     rename: str | None = None
+    native: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +147,13 @@ def routes_of(routes: Iterable[RouteSettings], kinds: Iterable[tuple[str, Upstre
         routes: As configured, in order.
         kinds: Name and kind of every upstream, in order.
     """
-    rules = tuple(Route(r.model, globs([r.model]), r.upstream, r.rename) for r in routes)
+    google = [name for name, kind in kinds if kind is UpstreamKind.GEMINI]
+    rules = tuple(
+        Route(r.model, globs([r.model]), r.upstream, r.rename, r.upstream in google) for r in routes
+    )
     rest = next((rule for rule in reversed(rules) if rule.matches is None), None)
-    google = next((name for name, kind in kinds if kind is UpstreamKind.GEMINI), None)
-    return Routes(rules, rest, Route("native", None, google) if google else None)
+    native = Route("native", None, google[0], native=True) if google else None
+    return Routes(rules, rest, native)
 
 
 def permit(client: Client, kind: PathKind, path: str) -> None:
@@ -181,11 +186,18 @@ def choose(routes: Routes, client: Client, kind: PathKind, path: str, ask: Ask) 
     if kind in NATIVE_KINDS:
         return _found(routes.native, model or "")
     if model is None:
-        return _found(routes.rest, "")
+        return _spoken(_found(routes.rest, ""))
     for rule in routes.rules:
         if rule.matches is None or rule.matches.fullmatch(model):
-            return rule
+            return rule if not rule.native else _spoken(rule)
     raise Refused(faults.no_route(model))
+
+
+def _spoken(route: Route) -> Route:
+    """Return *route*, if its upstream speaks the API that the rest of ``/v1/`` is of."""
+    if route.native:
+        raise Refused(faults.NOT_SPOKEN)
+    return route
 
 
 def _found(route: Route | None, model: str) -> Route:

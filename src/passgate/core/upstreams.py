@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from passgate.core import faults
 from passgate.core.credential import Credential
 from passgate.core.exchange import AnswerHead, Outbound, RequestHead
-from passgate.core.faults import Refused
 from passgate.core.headers import Origin, downward, upward
 from passgate.core.messages import renamed
-from passgate.core.routing import NATIVE_KINDS, PathKind
 from passgate.core.settings import UpstreamKind, UpstreamSettings
 
 KEY_FIELDS = {
@@ -25,12 +22,10 @@ class PassThrough:
 
     Attributes:
         name: The operator's name for it.
-        native: Whether it speaks Google's own API, not Messages.
         origin: What it puts into every request head.
     """
 
     name: str
-    native: bool
     origin: Origin
 
     def prepare(
@@ -63,15 +58,6 @@ class PassThrough:
         """Return the response head for the client, without framing."""
         return downward(answer, credential.secret)
 
-    def takes(self, kind: PathKind) -> None:
-        """Check that this upstream's API serves a path of *kind*.
-
-        Raises:
-            Refused: A Messages request for an upstream that does not speak it.
-        """
-        if (kind in NATIVE_KINDS) is not self.native:
-            raise Refused(faults.NOT_SPOKEN)
-
 
 def upstream_of(settings: UpstreamSettings) -> PassThrough:
     """Return the upstream that *settings* describe."""
@@ -79,4 +65,4 @@ def upstream_of(settings: UpstreamSettings) -> PassThrough:
     if settings.port != (443 if settings.tls else 80):
         host = f"{host}:{settings.port}"
     origin = Origin(host.encode(), settings.prefix.encode(), KEY_FIELDS[settings.kind])
-    return PassThrough(settings.name, settings.kind is UpstreamKind.GEMINI, origin)
+    return PassThrough(settings.name, origin)

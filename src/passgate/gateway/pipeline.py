@@ -11,11 +11,9 @@ from dataclasses import dataclass
 
 from passgate.core import auth, faults, messages, routing
 from passgate.core.auth import Client
-from passgate.core.credential import Credential
 from passgate.core.exchange import NO_ASK, Ask, Ending, Outbound, RequestHead, Tally
 from passgate.core.faults import DownstreamLeft, Drained, Fault, Refused, Source, UpstreamStale
 from passgate.core.routing import PathKind, Routes
-from passgate.core.settings import CredentialKind
 from passgate.core.upstreams import PassThrough
 from passgate.gateway import local
 from passgate.gateway.admission import Admission, Slot
@@ -28,7 +26,6 @@ MAX_HELD_BYTES = 33_554_432  # what the Messages API takes
 _UNAUTHORIZED = 401
 # Bound once: reading a member through its class costs more than the comparison.
 _MESSAGES, _LOCAL, _NOTHING = PathKind.MESSAGES, PathKind.LOCAL, PathKind.NOTHING
-_OWN = CredentialKind.CLIENT
 _LEFT = Ending.CLIENT_LEFT
 
 
@@ -134,9 +131,7 @@ class Pipeline:
             route = routing.choose(snapshot.routes, client, kind, head.path, ask)
             lane = snapshot.lanes[route.upstream]
             tally.goes_to(route.label, route.upstream, ask)
-            lane.upstream.takes(kind)
             credential = lane.source.cached or await lane.source.current()
-            _see_to_own(credential, head)
             outbound = lane.upstream.prepare(head, body, key, credential, route.rename)
             tally.sent(self._clock.monotonic())
             sent = slot.release if slot.held_bytes else None
@@ -175,12 +170,6 @@ class Pipeline:
         except Refused:
             return False
         return True
-
-
-def _see_to_own(credential: Credential, head: RequestHead) -> None:
-    """Check that a client whose own credential goes up has not shown it as its key."""
-    if credential.kind is _OWN and b"x-passgate-key" not in head.said:
-        raise Refused(faults.OWN_CREDENTIAL)
 
 
 def _at_hand(down: Downstream, kind: PathKind) -> tuple[Body, Ask] | None:
