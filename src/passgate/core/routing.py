@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import translate
+from urllib.parse import unquote
 
 from passgate.core import faults
 from passgate.core.auth import Client
@@ -34,7 +35,7 @@ _SAFE = r"[A-Za-z0-9\-_~!$&'()*+,=:.]"
 _ESCAPE = r"%(?:2[1246-9A-Da-d]|3[0-9ACDEacde]|[46][0-9A-Fa-f]|5[0-9ABD-Fabd-f]|7[0-9A-Ea-e])"
 _SEGMENT = rf"(?!\.{{1,2}}(?:/|\Z))(?:{_SAFE}|{_ESCAPE})+"
 # One exception: the alias ``anthropic/gemini-x``, which SDKs escape.
-_MODEL_ALIAS = rf"/v1/models/anthropic%2[Ff](?:{_SAFE}|{_ESCAPE})+"
+_MODEL_ALIAS = rf"/v1/models/anthropic%2[Ff]{_SEGMENT}"
 _PATH = re.compile(rf"/|(?:/{_SEGMENT})+|{_MODEL_ALIAS}")
 
 _LOCAL = frozenset({"/", "/health", "/ready", "/api/hello"})
@@ -74,6 +75,8 @@ def kind_of(method: str, path: str, *, google_key: bool) -> PathKind:
         return PathKind.NOTHING
     if path in _LOCAL:
         return PathKind.LOCAL
+    if "%" in path and _CLOSED.match(unquote(path)):
+        return _CLOSED_KIND  # ``/v1/%6Fauth`` is ``/v1/oauth`` to an upstream
     kind = next((kind for matches, kind in _KINDS if matches(path)), PathKind.NOTHING)
     return PathKind.NATIVE if google_key and kind is PathKind.MODELS else kind
 

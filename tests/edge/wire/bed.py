@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import socket
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
+from functools import cache
 from typing import Any, cast
 
 from passgate.core import routing
@@ -72,7 +75,9 @@ class Wire(asyncio.Transport):
         reading: Whether the protocol wants to be given more.
         writable: Whether the protocol was told that it may write on.
         ended: Whether the far end was told that nothing more comes.
-        aborted: Whether the connection was cut by our side.
+        reset: Whether it was cut so that the far end sees a reset, not a FIN.
+        unseen: Whether the far end has ended without the protocol having been told.
+        linger: What ``SO_LINGER`` was set to.
         lost: Whether the protocol was told that it is over.
     """
 
@@ -81,7 +86,8 @@ class Wire(asyncio.Transport):
         self.got = bytearray()
         self.stalled = False
         self.reading = self.writable = True
-        self.ended = self.aborted = self.lost = False
+        self.ended = self.reset = self.unseen = self.lost = False
+        self.linger = b""
         self._turns = turns
         self._protocol = protocol
         self._high_bytes = high_bytes
@@ -169,7 +175,7 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         """See ``asyncio.WriteTransport``."""
-        self.aborted = self.aborted or not self._dead
+        self.reset = self.reset or (bool(self.linger) and not self._dead)
         self._die(None)
 
     def is_closing(self) -> bool:
@@ -190,8 +196,29 @@ class Wire(asyncio.Transport):
         return len(self._unsent)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """See ``asyncio.BaseTransport``."""
-        return ("192.0.2.1", 4711) if name == "peername" else default
+        """See ``asyncio.BaseTransport``; the wire is its own socket."""
+        return {"peername": ("192.0.2.1", 4711), "socket": self}.get(name, default)
+
+    # What a protocol asks of the socket.
+
+    def fileno(self) -> int:
+        """Return what can be polled for whether the far end has ended."""
+        quiet, ended = _descriptors()
+        return ended if self.unseen else quiet
+
+    def setsockopt(self, level: int, name: int, value: bytes) -> None:
+        """Take note of how the connection is to be closed."""
+        assert (socket.SOL_SOCKET, socket.SO_LINGER) == (level, name)
+        self.linger = value
+
+
+@cache
+def _descriptors() -> tuple[int, int]:
+    """Return a descriptor on which nothing ever comes, and one that has ended."""
+    quiet, _ = os.pipe()
+    ended, end = os.pipe()
+    os.close(end)
+    return quiet, ended
 
 
 class Dial:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 
-# At most 16 digits, and an extension of printable ASCII. Bare LF is refused.
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+# At most 16 digits, and an extension of printable ASCII. Bare LF is refused. In all no more
+# than _MAX_LINE_BYTES, however the line is cut.
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]{0,5}(;[\t\x20-\x7e\x80-\xff]{0,1000})?\r\n")
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
 # Enough for any extension in use; an endless one is an attack.
 _MAX_LINE_BYTES = 1024

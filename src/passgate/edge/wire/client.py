@@ -63,6 +63,7 @@ class ClientConnection(asyncio.Protocol):
         "_end",
         "_idle_s",
         "_interim",
+        "_made",
         "_phase",
         "_pool",
         "_put",
@@ -83,6 +84,7 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._made = False
         self._put = pool.outbox.put
         self._phase = IDLE
         self._buffer = b""
@@ -106,6 +108,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast(asyncio.Transport, transport)
+        self._made = True
 
     def data_received(self, data: bytes) -> None:
         """Take what the upstream sent."""
@@ -149,6 +152,7 @@ class ClientConnection(asyncio.Protocol):
         """Send a request; see ``Pool.open``."""
         answered: Wait[ClientConnection] = Wait()
         if self._phase is CLOSED:  # ended as soon as it was made
+            self._pool.forgets(self, idle=False)
             answered.fail(Refused(faults.UPSTREAM_LOST))
             return answered
         self._phase = HEAD
@@ -225,6 +229,9 @@ class ClientConnection(asyncio.Protocol):
             if self._sending and head.status >= _FIRST_ERROR:
                 down.stop_upload()  # it has answered without reading on
             self._answered.fire(self)
+            # What runs now may be the client's next exchange, on this very connection:
+            # *data* is behind us, and no head of that one.
+            return
 
     def _pass_interim(self, head: AnswerHead, down: ServerConnection) -> None:
         self._interim += 1
@@ -272,7 +279,7 @@ class ClientConnection(asyncio.Protocol):
         """End the exchange on this connection; a broken body must look broken."""
         down, end = self._down, self._end
         if ending is _COMPLETE:
-            if self._reusable and not self._sending:
+            if self._reusable and self.writable and not self._sending:
                 self._rest()
             else:
                 self._lose()
@@ -289,8 +296,9 @@ class ClientConnection(asyncio.Protocol):
             self._lose()
 
     def discard(self) -> None:
-        """Close the connection, whatever it does."""
-        self._lose()
+        """Close the connection, whatever it does, if it was ever made."""
+        if self._made:
+            self._lose()
 
     # Rest and loss.
 

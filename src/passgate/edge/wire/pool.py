@@ -10,6 +10,7 @@ from passgate.core import faults
 from passgate.core.exchange import Outbound
 from passgate.core.faults import Refused
 from passgate.core.settings import Limits, UpstreamSettings
+from passgate.edge.wire.buffered import READ_BYTES, Buffered
 from passgate.edge.wire.client import ClientConnection
 from passgate.edge.wire.listener import tick_of
 from passgate.edge.wire.outbox import Outbox
@@ -47,6 +48,7 @@ class Pool:
         self._tls: ssl.SSLContext | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._retired = False
+        self._read_buffer = bytearray(READ_BYTES if upstream.tls else 0)
 
     def open(
         self,
@@ -97,26 +99,39 @@ class Pool:
             raise
 
     async def _connect(self) -> ClientConnection:
-        upstream, loop = self._upstream, asyncio.get_running_loop()
+        connection = ClientConnection(self)
         try:
             async with asyncio.timeout(self.limits.connect_s):
-                if upstream.tls and self._tls is None:
-                    self._tls = await loop.run_in_executor(None, _tls_context, upstream)
-                _, connection = await loop.create_connection(
-                    lambda: ClientConnection(self),
-                    upstream.host,
-                    upstream.port,
-                    ssl=self._tls,
-                    server_hostname=upstream.host if upstream.tls else None,
-                )
-        except TimeoutError as error:
-            raise Refused(faults.CONNECT_TIMEOUT) from error
-        except (OSError, ssl.SSLError) as error:
-            raise Refused(faults.UNREACHABLE) from error
+                await self._dial_socket(connection)
+        except BaseException as error:
+            connection.discard()  # it may have been made in the very moment
+            if isinstance(error, TimeoutError):
+                raise Refused(faults.CONNECT_TIMEOUT) from error
+            if isinstance(error, OSError):  # TLS errors are of these
+                raise Refused(faults.UNREACHABLE) from error
+            raise
         self._all.add(connection)
         if self._sweep is None:
             self._tick()
         return connection
+
+    async def _dial_socket(self, connection: ClientConnection) -> None:
+        """Connect, and agree on TLS where that is spoken.
+
+        Raises:
+            OSError: No name, no route, refused, or a certificate that is not good.
+        """
+        upstream, loop = self._upstream, asyncio.get_running_loop()
+        host, port = upstream.host, upstream.port
+        if not upstream.tls:
+            await loop.create_connection(lambda: connection, host, port)
+            return
+        if self._tls is None:
+            self._tls = await loop.run_in_executor(None, _tls_context, upstream)
+        buffered = Buffered(connection, self._read_buffer)
+        await loop.create_connection(
+            lambda: buffered, host, port, ssl=self._tls, server_hostname=host
+        )
 
     def _tick(self) -> None:
         limits = self.limits

@@ -8,6 +8,8 @@ all connections, so that no exchange pays for a timer of its own.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, cast
@@ -29,6 +31,7 @@ _MAX_AHEAD_BYTES = 64 * 1024
 _LINGER_BYTES = 1 << 20
 _LINGER_S = 2.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_RESET = struct.pack("ii", 1, 0)  # linger for no time: close with a reset
 
 
 class Phase(Enum):
@@ -80,6 +83,7 @@ class ServerConnection(asyncio.Protocol):
         "_served",
         "_taking",
         "_transport",
+        "_until_close",
         "_up",
         "_wait",
         "_walker",
@@ -121,7 +125,7 @@ class ServerConnection(asyncio.Protocol):
     def _begin(self, head: RequestHead) -> None:
         """Set what belongs to one exchange."""
         self.head = head
-        self.committed = False
+        self.committed = self._until_close = False
         self.bytes_up = self.bytes_down = 0
         self._lasts = head.keep_alive and not self.crowded
         length = head.length
@@ -155,6 +159,8 @@ class ServerConnection(asyncio.Protocol):
         """End with the client: a FIN while its answer is due means that it left."""
         if self._drive is not None:
             self._drive.throw(DownstreamLeft())
+        else:
+            self._listener.outbox.flush()  # the transport closes itself, now
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -237,7 +243,8 @@ class ServerConnection(asyncio.Protocol):
         self._begin(head)
         if self._left or self._walker is not None:
             self._phase = BODY
-            self._expects = head.said.get(b"expect", b"").lower() == b"100-continue"
+            expects = head.said.get(b"expect", b"").lower() == b"100-continue"
+            self._expects = expects and not head.http10  # RFC 9110, 10.1.1
         else:
             self._phase = ANSWER
         self._drive = Drive(self._listener.handler(self), self._ended)
@@ -283,10 +290,7 @@ class ServerConnection(asyncio.Protocol):
             self._stop_taking(Refused(faults.BAD_CHUNK))
             return
         for start, stop in spans:
-            piece = data[start:stop]
-            if self._up is not None:
-                piece = b"%x\r\n%s\r\n" % (stop - start, piece)
-            self._pass(piece)
+            self._pass(data[start:stop])
             if not self._taking:
                 return  # refused, or the upstream wants no more
         if walker.done:
@@ -301,7 +305,7 @@ class ServerConnection(asyncio.Protocol):
         """Hold body bytes, or send them on."""
         self.bytes_up += len(data)
         if self._up is not None:
-            self._up.send(data)
+            self._up.send(data if self._walker is None else b"%x\r\n%s\r\n" % (len(data), data))
         elif self._body is not None:
             if len(self._body) + len(data) > self._limit_bytes:
                 self._stop_taking(Refused(faults.too_large(self._limit_bytes)))
@@ -319,8 +323,9 @@ class ServerConnection(asyncio.Protocol):
         if self._up is not None:
             self._up.sent_all()
         elif self._wait is not None and self._body is not None:
-            body, self._body = self._body, None
-            self._wait.fire(body)
+            wait, body = self._wait, self._body
+            self._wait = self._body = self._hold = None  # a held body is let go when written
+            wait.fire(body)
 
     def _stop_taking(self, error: Exception) -> None:
         """Take no more of this body, and say why."""
@@ -410,8 +415,12 @@ class ServerConnection(asyncio.Protocol):
         # An answer that comes before the body was read: what still comes is no request.
         early = self._phase is BODY
         self._lasts = self._lasts and lasts and not early and not self._listener.draining
-        if chunked and not self.head.http10:
-            head += b"\r\ntransfer-encoding: chunked"
+        self._until_close = not lasts
+        if chunked:
+            if self.head.http10:
+                self._until_close = True
+            else:
+                head += b"\r\ntransfer-encoding: chunked"
         return head + (b"\r\n\r\n" if self._lasts else b"\r\nconnection: close\r\n\r\n")
 
     def interim(self, head: bytes) -> None:
@@ -433,6 +442,10 @@ class ServerConnection(asyncio.Protocol):
         """Cut the connection."""
         if self._phase is not CLOSED:
             self._phase = CLOSED
+            if self._until_close:
+                # A FIN would say that the body is whole.
+                connection = self._transport.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
 
     # The end of an exchange.
