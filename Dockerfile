@@ -23,7 +23,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 
 # Compiled here, since the image is read-only where it runs; by hash, since a date in each
 # file would make every build another image.
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN tools/bin/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist . \
  && tools/bin/pip --python /opt/passgate/bin/python install --quiet --no-compile --no-deps \
