@@ -243,13 +243,16 @@ class ClientConnection(asyncio.Protocol):
     def splice(self, down: ServerConnection, head: bytes) -> Wait[Ending]:
         """Pass head and body on; see ``Answer.splice``."""
         answer = self.head
+        if answer.length is not None and len(self._buffer) > answer.length:
+            return self._surplus()
         by_close = answer.length is None and not answer.chunked
         self._reusable = answer.keep_alive and not by_close
         head = down.start(head, chunked=answer.chunked, lasts=not by_close)
         self._phase = BODY
         buffer, self._buffer = self._buffer, b""
-        if answer.length and 0 < len(buffer) < _JOIN_BYTES:
-            first = head  # goes out with the beginning of the body
+        known = answer.length is not None
+        if buffer and known and (len(buffer) < _JOIN_BYTES or answer.length == 0):
+            first = head  # goes out with the beginning of the body, and never with a surplus
         else:
             first = b""
             down.write(head)
@@ -261,7 +264,7 @@ class ClientConnection(asyncio.Protocol):
         end: Wait[Ending] = Wait()
         self._end = end
         if answer.length == 0:
-            self._finish(Ending.UPSTREAM_BROKE if buffer else _COMPLETE)
+            self._finish(_COMPLETE)
             return end
         if answer.length is not None:
             self._splice = ByLength(down, first, answer.length, self._finish)
@@ -274,6 +277,13 @@ class ClientConnection(asyncio.Protocol):
         if buffer:
             self._splice.feed(buffer)
         return end
+
+    def _surplus(self) -> Wait[Ending]:
+        """Refuse an answer behind whose end more came, while it can still be refused."""
+        self._lose()
+        refused: Wait[Ending] = Wait()
+        refused.fail(Refused(faults.UPSTREAM_MALFORMED))
+        return refused
 
     def _finish(self, ending: Ending) -> None:
         """End the exchange on this connection; a broken body must look broken."""
