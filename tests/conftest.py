@@ -35,6 +35,5 @@ def shared_gateway() -> Iterator[Gateway]:
 @pytest.fixture
 def gateway(shared_gateway: Gateway) -> Gateway:
     """The module's gateway, with nothing recorded and nothing seen."""
-    shared_gateway.records.clear()
-    shared_gateway.upstream.reset()
+    shared_gateway.forget()
     return shared_gateway

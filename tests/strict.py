@@ -49,14 +49,20 @@ class Message:
         return int(self.line.split()[1])
 
 
-def requests(data: bytes) -> list[Message]:
+def requests(data: bytes, *, cut: bool = False) -> list[Message]:
     """Return the requests that *data* is, of which the last may lack a part of its body.
+
+    Args:
+        data: All that an upstream was sent.
+        cut: Whether the end may be missing within a head, too, which is then left out.
 
     Raises:
         NotStrict: It is something else.
     """
     found, at = [], 0
     while at < len(data):
+        if cut and b"\r\n\r\n" not in data[at:]:
+            break
         line, fields, at = _head(data, at)
         method, target, version = _three(line)
         _must(bool(method) and set(method) <= _TOKEN, "method")
@@ -85,7 +91,8 @@ def responses(data: bytes, methods: Sequence[str], *, closed: bool) -> list[Mess
     found, at, answered = [], 0, 0
     while at < len(data):
         line, fields, at = _head(data, at)
-        version, code, _ = _three(line)
+        # The space behind the status is left out by some, which we pass on.
+        version, code, _ = _three(line if line.count(b" ") > 1 else line + b" ")
         _must(version == b"HTTP/1.1", "version")
         _must(len(code) == 3 and set(code) <= _DIGITS, "status")
         status = int(code)

@@ -408,7 +408,7 @@ def test_whole_file(tmp_path: Path) -> None:
         Settings(
             Listen("::1", 9000, reuse_port=True),
             Limits(1, 2.5, 3, 4, 5, 6, 7, 0, 0, 10, 11, 12),
-            AdminSettings(Listen("10.0.0.1", 9001), digest, ("gate.example.com",)),
+            AdminSettings(Listen("10.0.0.1", 9001, reuse_port=True), digest, ("gate.example.com",)),
             (
                 ClientSettings("ci", digest, ("claude-*",), ("/v1/messages",), end_s),
                 ClientSettings("ci", bytes.fromhex("cd" * 32)),

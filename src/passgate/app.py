@@ -122,8 +122,8 @@ class App:
         await self._refresh()
         self._tell_of_plan_tokens()
         self.data = Listener(self.pipeline.handle, limits, self._outbox, self._report)
-        site = Site(settings.admin, self._readiness)
-        self.admin = Listener(site.handle, limits, self._outbox, self._report)
+        self._site = Site(settings.admin, self._readiness)
+        self.admin = Listener(self._site.handle, limits, self._outbox, self._report)
         await self.data.open(settings.listen)
         try:
             await self.admin.open(settings.admin.listen)
@@ -172,8 +172,11 @@ class App:
     async def _reload(self) -> None:
         if self._load is None:
             return
+        running = asyncio.get_running_loop()
+        # Before the files are read: a change in between shows at the next look.
+        self._watched = await running.run_in_executor(None, _stamps, self.settings)
         try:
-            settings = await asyncio.get_running_loop().run_in_executor(None, self._load)
+            settings = await running.run_in_executor(None, self._load)
         except ConfigError as error:
             self._notice("the new configuration is refused, the old one serves on:")
             for problem in error.problems:
@@ -182,10 +185,14 @@ class App:
         old, self.settings = self.settings, settings
         if (old.listen, old.admin.listen) != (settings.listen, settings.admin.listen):
             self._notice("a changed listener needs a restart; all else is in force")
+        if old.admin.listen == settings.admin.listen:  # else it suits an address not yet in use
+            self._site.goes_by(settings.admin)
+        if self._log is not None:
+            self._log.goes_by(settings.log_format)
         self.pipeline.snapshot = self._snapshot(settings)
         self._admission.max_in_flight = settings.limits.max_in_flight
         self._admission.max_held_bytes = settings.limits.max_body_memory_mb << 20
-        self.data.limits = settings.limits
+        self.data.limits = self.admin.limits = settings.limits
         for lane in self._lanes.values():
             lane.pool.limits = settings.limits
         await self._refresh()
@@ -200,10 +207,10 @@ class App:
         while True:
             await asyncio.sleep(_LOOK_AT_FILES_S)
             await self._refresh()
-            stamps = await running.run_in_executor(None, _stamps, self.settings)
-            if stamps != self._watched:
-                self._watched = stamps
-                await self.reload()
+            async with self._reloading:
+                stamps = await running.run_in_executor(None, _stamps, self.settings)
+                if stamps != self._watched:
+                    await self._reload()
 
     def _tell_of_plan_tokens(self) -> None:
         """Say whose traffic a plan's token may carry, where only a command knew what it is."""
@@ -246,14 +253,21 @@ class App:
         """Drain at the first call; stop at once at the second."""
         self._stopping += 1
         if self._stopping == 1:
+            self._readiness.draining = True
+            self.data.draining = True
             self._notice(f"{signal.Signals(signum).name}: draining; again to stop at once")
         self._stop.set()
         if self._stopping > 1:
             self.data.stop_exchanges()
             self._hurry.set()
 
-    async def serve(self) -> None:
-        """Serve until told to stop, then drain, then close."""
+    async def serve(self, announce: Callable[[], None]) -> None:
+        """Serve until told to stop, then drain, then close.
+
+        Args:
+            announce: Called once signals are heeded. Until then one ends the process, so
+                nobody may be told before that it serves.
+        """
         running = asyncio.get_running_loop()
         self._hurry = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -261,6 +275,7 @@ class App:
         running.add_signal_handler(
             signal.SIGHUP, lambda: self._tasks.start(self.reload(), "reload by SIGHUP")
         )
+        announce()
         await self._stop.wait()
         drain = self._tasks.start(self._drain(), "drain")
         hurry = self._tasks.start(self._hurry.wait(), "hurry")
@@ -269,10 +284,10 @@ class App:
 
     async def _drain(self) -> None:
         limits = self.settings.limits
-        self._readiness.draining = True
-        self.data.draining = True
         await asyncio.sleep(limits.drain_delay_s)
         await self.data.stop_accepting()
+        if self.settings.listen.reuse_port:
+            await self.admin.stop_accepting()  # whoever comes next is served by the next process
         await self.data.drain(limits.drain_s)
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -129,6 +130,15 @@ class Gateway:
             self.records += records
             self._recorded.notify_all()
 
+    def forget(self) -> None:
+        """Forget what was recorded and seen so far, also what nobody was told of yet."""
+        self.call(self._flush())
+        self.records.clear()
+        self.upstream.reset()
+
+    async def _flush(self) -> None:
+        self.app._recorder.flush()
+
     @property
     def url(self) -> str:
         """Where a client reaches it."""
@@ -140,6 +150,11 @@ class Gateway:
             enough = self._recorded.wait_for(lambda: len(self.records) >= count, WAIT_S)
             assert enough, f"{len(self.records)} records instead of {count}"
             return list(self.records)
+
+    def settled(self) -> list[Record]:
+        """Return all records of what has ended by now, without waiting for them."""
+        self.call(self._flush())
+        return list(self.records)
 
     def connect(self, *, receive_buffer: int | None = None) -> socket.socket:
         """Return a new connection to the data listener."""
@@ -191,6 +206,7 @@ class Answer:
         body: The body without its framing.
         complete: Whether the framing says that it is whole.
         interim: Heads of 1xx responses before it.
+        rest: What had come behind it.
     """
 
     def __init__(self) -> None:
@@ -201,6 +217,7 @@ class Answer:
         self.body = b""
         self.complete = False
         self.interim: list[bytes] = []
+        self.rest = b""
 
     def get(self, name: str) -> list[str]:
         """Return every value of a field."""
@@ -249,6 +266,7 @@ def _read_body(stream: _Stream, answer: Answer, method: str) -> None:
             answer.complete = True
     finally:
         answer.raw = stream.seen[start : stream.used]
+        answer.rest = bytes(stream.seen[stream.used :])
 
 
 class _Stream:
@@ -297,35 +315,68 @@ def eventually(true: Callable[[], T], within_s: float = WAIT_S) -> T:
 class Served:
     """``passgate serve`` as a process of its own.
 
+    Its log goes to a file, so that it can be read while the process runs.
+
+    Args:
+        config: What ``passgate.toml`` says; None for no such file.
+        directory: Where it runs and keeps its state.
+        env: Its environment, besides what every process has.
+        arguments: What follows ``passgate``; by default it serves *config*.
+        stdout: Where its log goes instead; somebody else then reads it.
+
     Attributes:
         port: Of the data listener, once :meth:`ready` has returned.
+        admin_port: Of the operator's.
         process: The process.
     """
 
-    def __init__(self, config: str, directory: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        config: str | None,
+        directory: Path,
+        env: Mapping[str, str] | None = None,
+        *,
+        arguments: Sequence[str] = (),
+        stdout: int | None = None,
+    ) -> None:
         self.file = directory / "passgate.toml"
-        self.file.write_text(config)
+        if config is not None:
+            self.file.write_text(config)
         self._stderr = b""
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
         self.port = self.admin_port = 0
         clean = {k: v for k, v in os.environ.items() if not _OURS(k)}  # noqa: TID251  a child's
+        given = clean | {"PASSGATE_STATE_DIR": str(directory / "state"), "PYTHONWARNINGS": "error"}
         self.process = subprocess.Popen(  # noqa: S603  our own program
-            [sys.executable, "-m", "passgate", "serve", "--config", str(self.file)],
-            stdout=subprocess.PIPE,
+            [
+                *(sys.executable, "-m", "passgate"),
+                *(arguments or ("serve", "--config", str(self.file))),
+            ],
+            stdout=self._log if stdout is None else stdout,
             stderr=subprocess.PIPE,
             cwd=directory,
-            env=clean | {"PASSGATE_STATE_DIR": str(directory / "state")} | dict(env or {}),
+            env=given | dict(env or {}),
         )
 
     def __enter__(self) -> Served:
-        return self.ready()
+        try:
+            return self.ready()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(WAIT_S)
-        for stream in (self.process.stdout, self.process.stderr):
-            assert stream is not None
-            stream.close()
+        while self._read_stderr(WAIT_S):
+            pass
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        self._log.close()
+        # A traceback or a warning is a bug, whatever else the test looks at.
+        strange = [line for line in self.all_said() if not line.startswith("passgate: ")]
+        assert strange == []
 
     def ready(self) -> Served:
         """Wait until it says where it serves."""
@@ -335,30 +386,46 @@ class Served:
         self.admin_port = int(places[1].split()[0])
         return self
 
-    def said(self, text: str) -> str:
-        """Return the first line of stderr with *text*, as soon as it is there."""
-        assert self.process.stderr is not None
+    def said(self, text: str, times: int = 1) -> str:
+        """Return the last of the first *times* lines of stderr with *text*, once it is there."""
         until = time.monotonic() + WAIT_S
         while True:
-            for line in self._stderr.decode().splitlines():
-                if text in line:
-                    return line
-            left_s = until - time.monotonic()
-            ready, _, _ = select.select([self.process.stderr], [], [], max(0, left_s))
-            data = os.read(self.process.stderr.fileno(), 65536) if ready else b""
+            found = [line for line in self._stderr.decode().splitlines() if text in line]
+            if len(found) >= times:
+                return found[times - 1]
+            data = self._read_stderr(until - time.monotonic())
             assert data, f"{text!r} was not said: {self._stderr.decode()}"
-            self._stderr += data
+
+    def _read_stderr(self, within_s: float) -> bytes:
+        assert self.process.stderr is not None
+        ready, _, _ = select.select([self.process.stderr], [], [], max(0, within_s))
+        data = os.read(self.process.stderr.fileno(), 65536) if ready else b""
+        self._stderr += data
+        return data
+
+    def lines(self) -> list[bytes]:
+        """Return the whole lines of its log so far."""
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).splitlines(keepends=True)
+
+    def logged(self, count: int = 1) -> list[dict[str, Any]]:
+        """Return every record of its log as soon as there are *count*."""
+        eventually(lambda: len([x for x in self.lines() if x.endswith(b"\n")]) >= count)
+        return [json.loads(line) for line in self.lines() if line.endswith(b"\n")]
 
     def stop(self, signum: int = signal.SIGTERM) -> tuple[int, list[dict[str, Any]]]:
-        """Send a signal, wait for the end; return the exit status and the log lines."""
+        """Send a signal, wait for the end; return the exit status and the log's records."""
         self.process.send_signal(signum)
         return self.ended()
 
     def ended(self) -> tuple[int, list[dict[str, Any]]]:
-        """Wait for the end; return the exit status and the log lines."""
-        assert self.process.stdout is not None
-        log = self.process.stdout.read()
-        return self.process.wait(WAIT_S), [json.loads(line) for line in log.splitlines()]
+        """Wait for the end; return the exit status and the log's records."""
+        status = self.process.wait(WAIT_S)
+        return status, [json.loads(line) for line in self.lines()]
+
+    def all_said(self) -> list[str]:
+        """Return every line of its stderr, once it has ended."""
+        return self._stderr.decode().splitlines()
 
 
 def _OURS(name: str) -> bool:  # noqa: N802  reads as the set it stands for

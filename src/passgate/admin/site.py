@@ -26,9 +26,13 @@ class Site:
     """
 
     def __init__(self, settings: AdminSettings, readiness: Readiness) -> None:
+        self._readiness = readiness
+        self.goes_by(settings)
+
+    def goes_by(self, settings: AdminSettings) -> None:
+        """Go by *settings* from now on; they suit the address that is listened at."""
         self._key_digest = settings.key_digest
         self._hosts = _LOOPBACK | set(settings.allowed_hosts) | {settings.listen.host}
-        self._readiness = readiness
 
     async def handle(self, down: Downstream) -> None:
         """Answer one request."""

@@ -69,8 +69,7 @@ async def _serve(gateway: app.App, settings: Settings, key: str | None) -> int:
         return 1
     for warning in settings.warnings:
         app.to_stderr(f"note: {warning}")
-    _announce(gateway, settings, key)
-    await gateway.serve()
+    await gateway.serve(partial(_announce, gateway, settings, key))
     return 0
 
 

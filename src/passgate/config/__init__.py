@@ -178,6 +178,8 @@ def _listeners(root: Table, environ: Mapping[str, str]) -> tuple[Listen, Limits,
     )
     if ports.admin_port is not None:
         admin = replace(admin, listen=replace(admin.listen, port=ports.admin_port))
+    if listen.reuse_port:  # the next process cannot start first with only one of the two
+        admin = replace(admin, listen=replace(admin.listen, reuse_port=True))
     if file.clash(listen, admin.listen):
         root.problem(None, "[server] port and [admin] port are the same; each needs its own")
     return listen, limits, admin

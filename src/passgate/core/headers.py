@@ -148,7 +148,11 @@ def upward(
         fields = _without_lines(fields, lambda line: key in line)
     line = b"%s %s%s HTTP/1.1\r\nhost: %s" % (head.method.encode(), to.prefix, head.target, to.host)
     if shown.kind is _BEARER and shown.secret.startswith(_OAUTH_TOKEN):
-        fields = _with_beta(fields, head.said.get(b"anthropic-beta", b""))
+        # Nominated away it would still be in what was said.
+        if nominated is not None or _OAUTH_BETA not in tokens(
+            head.said.get(b"anthropic-beta", b"")
+        ):
+            fields = _with_beta(fields)
     return line + fields + _credential_line(to.key_field, shown)
 
 
@@ -203,16 +207,17 @@ def _without_lines(fields: bytes, unwanted: Callable[[bytes], bool]) -> bytes:
     return b"\r\n".join([first, *(line for line in lines if not unwanted(line))])
 
 
-def _with_beta(fields: bytes, said: bytes) -> bytes:
+def _with_beta(fields: bytes) -> bytes:
     """Return *fields* with the beta that OAuth tokens need in the last ``anthropic-beta``."""
-    if _OAUTH_BETA in tokens(said):
-        return fields
     lines = fields.split(b"\r\n")
-    for i in range(len(lines) - 1, -1, -1):
-        if lines[i][:15].lower() == b"anthropic-beta:":
-            lines[i] = lines[i].rstrip(b" \t") + b"," + _OAUTH_BETA
-            return b"\r\n".join(lines)
-    return fields + b"\r\nanthropic-beta: " + _OAUTH_BETA
+    betas = [i for i, line in enumerate(lines) if line[:15].lower() == b"anthropic-beta:"]
+    if any(_OAUTH_BETA in tokens(lines[i][15:]) for i in betas):
+        return fields
+    if not betas:
+        return fields + b"\r\nanthropic-beta: " + _OAUTH_BETA
+    last = lines[betas[-1]].rstrip(b" \t")
+    lines[betas[-1]] = last + (b" " if last[-1:] == b":" else b",") + _OAUTH_BETA
+    return b"\r\n".join(lines)
 
 
 def _credential_line(key_field: bytes, shown: Credential) -> bytes:

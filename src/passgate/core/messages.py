@@ -50,10 +50,18 @@ def peek(body: Body) -> Ask:
             model = raw
         elif key.name == "stream":
             stream = bytes(raw) == b"true"
-    if model is None:
-        return Ask(stream=stream)
-    name = _decode_value(model) if memoryview(model).nbytes <= _MAX_MODEL_BYTES else None
-    return Ask(model=name if isinstance(name, str) else None, stream=stream)
+    return Ask(model=None if model is None else _name_in(model), stream=stream)
+
+
+def _name_in(model: msgspec.Raw) -> str | None:
+    """Return the string that *model* is, or None: the decoder did not look inside it yet."""
+    if memoryview(model).nbytes > _MAX_MODEL_BYTES:
+        return None
+    try:
+        name = _decode_value(model)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 _SPACE = re.compile(rb"[ \t\r\n]*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from fnmatch import translate
 from urllib.parse import unquote
@@ -155,6 +155,8 @@ def routes_of(routes: Iterable[RouteSettings], kinds: Iterable[tuple[str, Upstre
         Route(r.model, globs([r.model]), r.upstream, r.rename, r.upstream in google) for r in routes
     )
     rest = next((rule for rule in reversed(rules) if rule.matches is None), None)
+    if rest is not None:
+        rest = replace(rest, rename=None)  # what names no model has none to rename
     native = Route("native", None, google[0], native=True) if google else None
     return Routes(rules, rest, native)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from passgate.core import faults
 from passgate.core.credential import Credential
 from passgate.core.exchange import AnswerHead, Outbound, RequestHead
+from passgate.core.faults import Refused
 from passgate.core.headers import Origin, downward, upward
 from passgate.core.messages import renamed
 from passgate.core.settings import UpstreamKind, UpstreamSettings
@@ -44,9 +46,15 @@ class PassThrough:
             key: The client's key, which never travels.
             credential: What the upstream is shown.
             rename: The model's name there, or None where it keeps its name.
+
+        Raises:
+            Refused: The body's coding hides the model that has to be renamed, or the
+                client's own credential is to go up and none came.
         """
         length = None
         if body is not None and rename is not None:
+            if b"content-encoding" in head.said:
+                raise Refused(faults.request("content-encoding: this route needs a plain body"))
             body = renamed(body, rename)
             length = len(body)
         elif body is not None and head.length is None:

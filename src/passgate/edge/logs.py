@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 import msgspec
@@ -62,22 +62,27 @@ class LogLines:
 
     def __init__(self, fd: int, format_: str) -> None:
         self._fd = fd
-        self._format = FORMATS[format_]
+        self.goes_by(format_)
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._strangers = Strangers()
         self.dropped = 0
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
+    def goes_by(self, format_: str) -> None:
+        """Write lines as *format_* from now on."""
+        self._format = FORMATS[format_]
+
     def __call__(self, records: Sequence[Record]) -> None:
-        """Have the lines of *records* written."""
+        """Have the lines of *records* written; the last one ended last."""
+        last = records[-1]
+        second = (last.ts + timedelta(milliseconds=last.duration_ms)).replace(microsecond=0)
+        summed = b"" if second == self._strangers.second else self._strangers.summed(second)
         batch = [r for r in records if r.client is not None or self._strangers.admits(r)]
         if self._queue.qsize() >= _MAX_BATCHES:
-            self.dropped += len(batch)
+            self.dropped += len(batch) + bool(summed)
             return
-        self._queue.put(self._format(batch))
-        if (second := records[-1].ts.replace(microsecond=0)) != self._strangers.second:
-            self._queue.put(self._strangers.summed(second))
+        self._queue.put(summed + self._format(batch))
 
     def close(self, wait_s: float = 2.0) -> None:
         """Write what is left, but wait no longer than *wait_s* for a stalled reader."""

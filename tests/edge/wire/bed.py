@@ -14,10 +14,10 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import cache
 from typing import Any, cast
 
-from passgate.core import routing
+from passgate.core import faults, routing
 from passgate.core.auth import Client
 from passgate.core.credential import Credential
-from passgate.core.exchange import Record
+from passgate.core.exchange import Ending, Record, RequestHead
 from passgate.core.faults import Refused
 from passgate.core.settings import (
     CredentialKind,
@@ -39,12 +39,15 @@ from passgate.gateway.interfaces import Downstream
 from passgate.gateway.local import Readiness
 from passgate.gateway.pipeline import Lane, Pipeline, Snapshot
 from passgate.gateway.recorder import Recorder
+from tests import strict
+from tests.strict import Message
 
 KEY = b"pg_a-key-that-only-this-test-bed-knows"
 NARROW_KEY = b"pg_a-key-for-two-models-and-nothing-else"
 CREDENTIAL = b"the-credential-of-the-operator"
 
 _EOF = object()
+_COMPLETE = Ending.COMPLETE
 
 
 class Turns:
@@ -77,7 +80,10 @@ class Wire(asyncio.Transport):
         ended: Whether the far end was told that nothing more comes.
         reset: Whether it was cut so that the far end sees a reset, not a FIN.
         unseen: Whether the far end has ended without the protocol having been told.
+        left: Whether the far end has left.
+        dropped: How many bytes were still to be sent when the connection was cut.
         linger: What ``SO_LINGER`` was set to.
+        watch: Told of everything that is written.
         lost: Whether the protocol was told that it is over.
     """
 
@@ -86,8 +92,10 @@ class Wire(asyncio.Transport):
         self.got = bytearray()
         self.stalled = False
         self.reading = self.writable = True
-        self.ended = self.reset = self.unseen = self.lost = False
+        self.ended = self.reset = self.unseen = self.lost = self.left = False
+        self.watch: Callable[[object], object] = lambda _: None
         self.linger = b""
+        self.dropped = 0
         self._turns = turns
         self._protocol = protocol
         self._high_bytes = high_bytes
@@ -105,11 +113,13 @@ class Wire(asyncio.Transport):
 
     def ends(self) -> None:
         """Send a FIN."""
+        self.left = True
         self._coming.append(_EOF)
         self._arrive()
 
     def resets(self) -> None:
         """Cut the connection."""
+        self.left = True
         self._die(ConnectionResetError())
 
     def takes(self, size: int | None = None) -> None:
@@ -130,16 +140,21 @@ class Wire(asyncio.Transport):
         return self._dead
 
     def _arrive(self) -> None:
-        while self._coming and self.reading and not self._closing and not self._dead:
-            piece = self._coming.popleft()
-            if isinstance(piece, bytes):
-                self._protocol.data_received(piece)
-            elif not self._protocol.eof_received():
-                self.close()
+        """Have one piece arrive, the rest in turns of their own."""
+        if not self._coming or not self.reading or self._closing:
+            return
+        piece = self._coming.popleft()
+        if isinstance(piece, bytes):
+            self._protocol.data_received(piece)
+        elif not self._protocol.eof_received():
+            self.close()
+        if self._coming:
+            self._turns.call_soon(self._arrive)
 
     def _die(self, error: Exception | None) -> None:
         if not self._dead:
             self._dead = self._closing = self.ended = True
+            self.dropped = len(self._unsent)
             self._unsent.clear()
             self._turns.call_soon(self._tell, error)
 
@@ -151,6 +166,7 @@ class Wire(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """See ``asyncio.WriteTransport``."""
+        self.watch(data)
         if self.lost or (self.ended and not self._dead):
             raise RuntimeError("unable to perform operation; the handler is closed")
         if self._dead:
@@ -332,7 +348,7 @@ class Bed:
         self.clock = StillClock()
         self.records: list[Record] = []
         self.bugs: list[Exception] = []
-        self.begun: list[Any] = []
+        self.begun: list[RequestHead] = []
         self.dials: list[Dial] = []
         self.upstreams: list[Wire] = []
         self.high_bytes = 1 << 16
@@ -409,6 +425,13 @@ class Bed:
                 dial.ends(self.connection()[1])
         self.turns.settle()
 
+    def unreachable(self) -> None:
+        """End every dial with a failure, those that follow from it too."""
+        while pending := [dial for dial in self.dials if not dial.done]:
+            for dial in pending:
+                dial.ends(Refused(faults.UNREACHABLE))
+            self.turns.settle()
+
     def passes(self, seconds: float, tick_s: float = 0.5) -> None:
         """Let time pass on every connection."""
         for _ in range(int(seconds / tick_s) + 1):
@@ -440,16 +463,47 @@ class Bed:
 
     @property
     def exchanges(self) -> int:
-        """How many exchanges have begun: what was not answered by ourselves."""
-        local = ("/health", "/ready", "/api/hello")
-        return sum(
-            head.fault is not None
-            or not (
-                (head.path in local and head.method in ("GET", "HEAD"))
-                or (head.path == "/" and head.method == "HEAD")
-            )
-            for head in self.begun
-        )
+        """How many exchanges have begun."""
+        return sum(not self.is_local(head) for head in self.begun)
+
+    @staticmethod
+    def is_local(head: RequestHead) -> bool:
+        """Return whether a request is answered by ourselves, which is no exchange."""
+        ours = head.path in ("/health", "/ready", "/api/hello") and head.method in ("GET", "HEAD")
+        return head.fault is None and (ours or (head.path == "/" and head.method == "HEAD"))
+
+
+def responses_to(client: Wire, bed: Bed) -> list[Message]:
+    """Return what *client*, the only one of *bed*, got."""
+    closed = client.ended and not (client.reset or client.left)
+    methods = [head.method for head in bed.begun]
+    return strict.responses(bytes(client.got), methods, closed=closed)
+
+
+def check_end(bed: Bed, client: Wire) -> None:
+    """Check that all has ended, and that each response looks as whole as its record says.
+
+    Args:
+        bed: On which nothing happens any more.
+        client: Its only client.
+    """
+    bed.at_rest()
+    if client.dropped:
+        return  # it has a part of something
+    got = iter([message for message in responses_to(client, bed) if message.status >= 200])
+    records = iter(bed.records)
+    for head in bed.begun:
+        response = next(got, None)
+        whole = response is not None and response.complete
+        record = None if bed.is_local(head) else next(records)
+        missed = client.left or client.stalled
+        if record is None or record.ending is _COMPLETE:
+            assert whole or missed, record
+        elif response is not None and response.get(b"x-passgate-error"):
+            assert (whole or missed) and record.error is not None, record
+        else:
+            assert not whole, record
+    assert next(got, None) is None
 
 
 def cut(data: bytes, cuts: Sequence[int]) -> list[bytes]:
@@ -457,8 +511,3 @@ def cut(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     borders = [0, *sorted(cuts), len(data)]
     pieces = [data[a:b] for a, b in zip(borders, borders[1:], strict=False)]
     return [piece for piece in pieces if piece]
-
-
-def refused(fault: Any) -> Refused:
-    """Return what a dial that fails raises."""
-    return Refused(fault)

@@ -242,41 +242,36 @@ class ClientConnection(asyncio.Protocol):
 
     def splice(self, down: ServerConnection, head: bytes) -> Wait[Ending]:
         """Pass head and body on; see ``Answer.splice``."""
-        answer = self.head
-        if answer.length is not None and len(self._buffer) > answer.length:
+        answer, buffer = self.head, self._buffer
+        if answer.length is not None and len(buffer) > answer.length:
             return self._surplus()
+        self._buffer = b""
         by_close = answer.length is None and not answer.chunked
         self._reusable = answer.keep_alive and not by_close
         head = down.start(head, chunked=answer.chunked, lasts=not by_close)
         self._phase = BODY
-        buffer, self._buffer = self._buffer, b""
-        known = answer.length is not None
-        if buffer and known and (len(buffer) < _JOIN_BYTES or answer.length == 0):
-            first = head  # goes out with the beginning of the body, and never with a surplus
-        else:
-            first = b""
-            down.write(head)
-        if first and len(buffer) == answer.length:  # the ordinary case: one small piece
-            down.bytes_down = answer.length
-            down.write(first + buffer)
+        if len(buffer) == answer.length and len(buffer) < _JOIN_BYTES:
+            down.bytes_down = len(buffer)  # the ordinary case: a small body, or none
+            down.write(head + buffer)
             self._finish(_COMPLETE)
             return _AT_ONCE
+        down.write(head)
         end: Wait[Ending] = Wait()
         self._end = end
-        if answer.length == 0:
-            self._finish(_COMPLETE)
-            return end
-        if answer.length is not None:
-            self._splice = ByLength(down, first, answer.length, self._finish)
-        elif by_close:
-            self._splice = ByClose(down)
-        elif down.head.http10:
-            self._splice = ByChunksPlain(down, self._finish)
-        else:
-            self._splice = ByChunks(down, self._finish)
+        self._splice = splice = self._splice_for(answer, down)
         if buffer:
-            self._splice.feed(buffer)
+            splice.feed(buffer)
         return end
+
+    def _splice_for(self, answer: AnswerHead, down: ServerConnection) -> Splice:
+        """Return what passes a body on that is framed as *answer* says."""
+        if answer.length is not None:
+            return ByLength(down, answer.length, self._finish)
+        if not answer.chunked:
+            return ByClose(down)
+        if down.head.http10:
+            return ByChunksPlain(down, self._finish)
+        return ByChunks(down, self._finish)
 
     def _surplus(self) -> Wait[Ending]:
         """Refuse an answer behind whose end more came, while it can still be refused."""

@@ -134,12 +134,21 @@ class Listener:
 
     async def drain(self, drain_s: float) -> None:
         """Return when no exchange runs any more; after *drain_s* they are stopped."""
-        self._idle = asyncio.Event()
-        self.ended()
         try:
-            await asyncio.wait_for(self._idle.wait(), drain_s)
+            await asyncio.wait_for(self._all_ended(), drain_s)
         except TimeoutError:
             self.stop_exchanges()
+
+    async def _all_ended(self) -> None:
+        """Return when no exchange runs, and what has arrived meanwhile begins none."""
+        self._idle = asyncio.Event()
+        while True:
+            await asyncio.sleep(0)  # what has arrived is read in this turn
+            self._idle.clear()
+            self.ended()
+            if self._idle.is_set():
+                return
+            await self._idle.wait()
 
     def stop_exchanges(self) -> None:
         """Stop every exchange that runs."""

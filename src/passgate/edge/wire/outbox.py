@@ -33,7 +33,10 @@ class Outbox:
         if not self._open:
             self._open = True
             self._loop.call_soon(self._end_turn)
-            _write(write, data)
+            try:  # noqa: SIM105  a context manager costs more than the call
+                write(data)
+            except RuntimeError:
+                pass  # closed already, which it reports itself
             return
         self._held.append((write, data))
         self._held_bytes += len(data)
@@ -49,12 +52,7 @@ class Outbox:
         """Write everything now; called before a connection is closed, too."""
         held, self._held, self._held_bytes = self._held, [], 0
         for write, data in held:
-            _write(write, data)
-
-
-def _write(write: Write, data: bytes | bytearray) -> None:
-    """Write, unless the connection is closed already, which it reports itself."""
-    try:  # noqa: SIM105  a context manager would cost more than the call
-        write(data)
-    except RuntimeError:
-        pass
+            try:
+                write(data)
+            except RuntimeError:
+                continue  # closed already; the others are not

@@ -30,6 +30,8 @@ _MAX_AHEAD_BYTES = 64 * 1024
 # A client that sends its whole body before it reads must still get a refusal.
 _LINGER_BYTES = 1 << 20
 _LINGER_S = 2.0
+# So long a drain waits for the first byte of who had just connected.
+_NEWCOMER_S = 2.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)  # linger for no time: close with a reset
 
@@ -355,6 +357,8 @@ class ServerConnection(asyncio.Protocol):
     async def body(self, limit_bytes: int, hold: Callable[[int], None]) -> bytes | bytearray:
         """Return the whole body; see ``Downstream.body``."""
         if self._walker is None:
+            if self._left == 0:
+                return b""  # nothing will come that could end a wait
             hold(self._left)
         else:
             self._hold = hold
@@ -371,6 +375,7 @@ class ServerConnection(asyncio.Protocol):
             return
         begun: Wait[None] = Wait()
         self._begun = begun
+        self._idle_s = 0.0
         self._invite()
         self._look_for_first_chunk(begun)
         await begun
@@ -522,8 +527,10 @@ class ServerConnection(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether an exchange runs, or its answer is still being sent."""
-        return self._drive is not None or self._phase in (LINGER, CLOSING)
+        """Whether an exchange runs or is about to, or its answer is still being sent."""
+        # Who has just connected has a request under way.
+        about_to = self._phase is HEAD and (bool(self._ahead) or not self._served)
+        return about_to or self._drive is not None or self._phase in (LINGER, CLOSING)
 
     def throw(self, error: Exception) -> None:
         """Stop the exchange that runs with *error*."""
@@ -539,7 +546,8 @@ class ServerConnection(asyncio.Protocol):
         self._idle_s += tick_s
         limits = self._listener.limits
         if self._phase is BODY and self._writable:
-            if self._reading and self._taking and self._idle_s > limits.client_body_idle_s:
+            due = self._taking or self._begun is not None
+            if self._reading and due and self._idle_s > limits.client_body_idle_s:
                 self._stop_taking(Refused(faults.BODY_STALLED))
         elif self._phase is LINGER:
             if self._idle_s > _LINGER_S:
@@ -549,6 +557,8 @@ class ServerConnection(asyncio.Protocol):
         elif self._phase is HEAD:
             begun = bool(self._ahead)
             limit_s = limits.keep_alive_s if self._served and not begun else limits.client_head_s
+            if self._listener.draining and not self._served and not begun:
+                limit_s = min(limit_s, _NEWCOMER_S)
             if self._idle_s > limit_s:
                 self._give_up_on_head(begun=begun)
 

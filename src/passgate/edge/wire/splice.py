@@ -34,11 +34,10 @@ Ended = Callable[[Ending], None]
 class ByLength:
     """A body of declared length."""
 
-    __slots__ = ("_down", "_ended", "_head", "_left")
+    __slots__ = ("_down", "_ended", "_left")
 
-    def __init__(self, down: ServerConnection, head: bytes, length: int, ended: Ended) -> None:
+    def __init__(self, down: ServerConnection, length: int, ended: Ended) -> None:
         self._down = down
-        self._head = head
         self._left = length
         self._ended = ended
 
@@ -51,8 +50,6 @@ class ByLength:
             return
         down = self._down
         down.bytes_down += size
-        if self._head:
-            data, self._head = self._head + data, b""
         down.write(data)
         if left == 0:
             self._ended(_COMPLETE)

@@ -1,0 +1,1 @@
+"""Random bytes from either side; see ``python -m tests.fuzz --help``."""
