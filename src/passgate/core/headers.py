@@ -148,11 +148,7 @@ def upward(
         fields = _without_lines(fields, lambda line: key in line)
     line = b"%s %s%s HTTP/1.1\r\nhost: %s" % (head.method.encode(), to.prefix, head.target, to.host)
     if shown.kind is _BEARER and shown.secret.startswith(_OAUTH_TOKEN):
-        # Nominated away it would still be in what was said.
-        if nominated is not None or _OAUTH_BETA not in tokens(
-            head.said.get(b"anthropic-beta", b"")
-        ):
-            fields = _with_beta(fields)
+        fields = _with_beta(fields)
     return line + fields + _credential_line(to.key_field, shown)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from passgate.core.faults import Drained
@@ -116,26 +116,34 @@ class Listener:
 
     def ended(self) -> None:
         """Look whether the last exchange of a drain has ended."""
-        if self._idle is not None and not any(c.busy for c in self._connections):
+        if self._idle is not None and not self._busy():
             self._idle.set()
+
+    def _busy(self) -> bool:
+        return any(connection.busy for connection in self._connections)
 
     # The end.
 
     async def stop_accepting(self) -> None:
-        """Close the socket, after what its backlog holds was accepted."""
+        """Close the socket, and serve who has connected to it before.
+
+        Whoever connects between the last look and the close is reset, so there must be
+        nothing in between: the loop lets go of the socket first.
+        """
         if self._server is None or self._socket is None:
             return
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        while poll.poll(0):  # noqa: ASYNC110  the loop accepts them in its next turn
-            await asyncio.sleep(0)
+        last = self._socket.dup()
         self._server.close()
         self._server = None
+        loop = asyncio.get_running_loop()
+        for accepted in _emptied(last):
+            await loop.connect_accepted_socket(lambda: ServerConnection(self), accepted)
 
     async def drain(self, drain_s: float) -> None:
         """Return when no exchange runs any more; after *drain_s* they are stopped."""
         try:
-            await asyncio.wait_for(self._all_ended(), drain_s)
+            async with asyncio.timeout(drain_s):
+                await self._all_ended()
         except TimeoutError:
             self.stop_exchanges()
 
@@ -144,11 +152,10 @@ class Listener:
         self._idle = asyncio.Event()
         while True:
             await asyncio.sleep(0)  # what has arrived is read in this turn
-            self._idle.clear()
-            self.ended()
-            if self._idle.is_set():
+            if not self._busy():
                 return
             await self._idle.wait()
+            self._idle.clear()
 
     def stop_exchanges(self) -> None:
         """Stop every exchange that runs."""
@@ -166,3 +173,14 @@ class Listener:
             connection.close()
         for _ in range(3):  # a closed transport reports its end a turn later
             await asyncio.sleep(0)
+
+
+def _emptied(listening: socket.socket) -> list[socket.socket]:
+    """Return every connection that waits at a socket that does not block, and close it."""
+    found = []
+    with listening, suppress(OSError):  # at last: none waits; or there are no descriptors
+        while True:
+            found.append(listening.accept()[0])
+    for accepted in found:
+        accepted.settimeout(0)
+    return found

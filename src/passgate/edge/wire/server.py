@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from passgate.core import faults
 from passgate.core.exchange import RequestHead
 from passgate.core.faults import DownstreamLeft, Fault, Refused
+from passgate.core.settings import Limits
 from passgate.edge.wire.chunks import BadChunk, ChunkWalker
 from passgate.edge.wire.drive import Drive, Wait
 from passgate.edge.wire.heads import MAX_HEAD_BYTES, HeadMemory, HeadProbe, too_long
@@ -545,22 +546,26 @@ class ServerConnection(asyncio.Protocol):
         """Let *tick_s* seconds pass: end what took too long."""
         self._idle_s += tick_s
         limits = self._listener.limits
-        if self._phase is BODY and self._writable:
-            due = self._taking or self._begun is not None
-            if self._reading and due and self._idle_s > limits.client_body_idle_s:
-                self._stop_taking(Refused(faults.BODY_STALLED))
-        elif self._phase is LINGER:
+        if self._phase is LINGER:
             if self._idle_s > _LINGER_S:
                 self._transport.abort()
         elif not self._writable or self._phase is CLOSING:
             self._sweep_writing(limits.client_stall_s)
+        elif self._phase is BODY:
+            due = self._reading and (self._taking or self._begun is not None)
+            if due and self._idle_s > limits.client_body_idle_s:
+                self._stop_taking(Refused(faults.BODY_STALLED))
         elif self._phase is HEAD:
-            begun = bool(self._ahead)
-            limit_s = limits.keep_alive_s if self._served and not begun else limits.client_head_s
-            if self._listener.draining and not self._served and not begun:
-                limit_s = min(limit_s, _NEWCOMER_S)
-            if self._idle_s > limit_s:
-                self._give_up_on_head(begun=begun)
+            self._sweep_head(limits)
+
+    def _sweep_head(self, limits: Limits) -> None:
+        """End a connection on which no head comes, or one does not end."""
+        begun = bool(self._ahead)
+        limit_s = limits.keep_alive_s if self._served and not begun else limits.client_head_s
+        if self._listener.draining and not self._served and not begun:
+            limit_s = min(limit_s, _NEWCOMER_S)
+        if self._idle_s > limit_s:
+            self._give_up_on_head(begun=begun)
 
     def _sweep_writing(self, limit_s: float) -> None:
         """End a connection whose client takes no byte."""
