@@ -177,7 +177,7 @@ class Tally:
         self.opened_wall_s = opened_wall_s
         self.record = record = Record(datetime.fromtimestamp(opened_wall_s, UTC), id_)
         record.method = head.method
-        record.path = head.path
+        record.path = head.path[:_MAX_PATH]
         record.peer = peer
 
     def knows(self, client: str, said: Mapping[bytes, bytes]) -> None:
@@ -225,6 +225,7 @@ _COMPLETE = Ending.COMPLETE
 _ERRORS = {Ending.UPSTREAM_BROKE: "upstream", Ending.TIMED_OUT: "timeout"}
 
 _MAX_NAME = 200
+_MAX_PATH = 1024
 
 
 def _named(said: Mapping[bytes, bytes], field: bytes) -> str | None:
