@@ -19,6 +19,7 @@ from passgate.config import PLAN_NOTICE, ConfigError
 from passgate.core import routing
 from passgate.core.auth import Client
 from passgate.core.credential import PLAN_TOKEN_PREFIX
+from passgate.core.faults import Refused
 from passgate.core.settings import ClientSettings, Listen, Settings, UpstreamSettings
 from passgate.core.upstreams import upstream_of
 from passgate.edge import loop
@@ -40,18 +41,28 @@ Load = Callable[[], Settings]
 
 
 class TaskOwner:
-    """The one owner of tasks: see ``interfaces.Tasks``."""
+    """The one owner of tasks: see ``interfaces.Tasks``.
 
-    def __init__(self, notice: Notice) -> None:
+    Args:
+        report: Told of an exception that ended a task, but for a refusal, which is a value.
+    """
+
+    def __init__(self, report: Callable[[Exception], None]) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._notice = notice
+        self._report = report
 
     def start(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run *coro* as a task named *name*."""
         task = asyncio.get_running_loop().create_task(coro, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception) and not isinstance(error, Refused):
+            self._report(error)
 
     async def cancel_all(self) -> None:
         """Cancel every task and wait for its end."""
@@ -87,7 +98,7 @@ class App:
         self._log_fd = log_fd
         self._log: LogLines | None = None
         self._clock = SystemClock()
-        self._tasks = TaskOwner(notice)
+        self._tasks = TaskOwner(self._report)
         self._stop = asyncio.Event()
         self._stopping = 0
         self._reloading = asyncio.Lock()
@@ -130,7 +141,7 @@ class App:
         except OSError:
             await self.data.close()
             raise
-        self._tasks.start(self._look_at_files(), "look at files")
+        self._tasks.start(self._watch_files(), "watch files")
         gc.collect()
         gc.freeze()  # what lives as long as the process is not searched again
 
@@ -195,22 +206,27 @@ class App:
         self.data.limits = self.admin.limits = settings.limits
         for lane in self._lanes.values():
             lane.pool.limits = settings.limits
-        await self._refresh()
+        # Not waited for: a new source that hangs must not keep the others from being looked at.
+        self._tasks.start(self._refresh(), "credentials of a new configuration")
         self._notice("the configuration was loaded anew")
 
     async def _refresh(self) -> None:
         await asyncio.gather(*(lane.source.refresh() for lane in self._lanes.values()))
 
-    async def _look_at_files(self) -> None:
-        """Each second, look at every file that settings or credentials come from."""
-        running = asyncio.get_running_loop()
+    async def _watch_files(self) -> None:
+        """Have a look each second; one that fails is told of, and is not the last."""
         while True:
             await asyncio.sleep(_LOOK_AT_FILES_S)
-            await self._refresh()
-            async with self._reloading:
-                stamps = await running.run_in_executor(None, _stamps, self.settings)
-                if stamps != self._watched:
-                    await self._reload()
+            await asyncio.wait({self._tasks.start(self._look_at_files(), "look at files")})
+
+    async def _look_at_files(self) -> None:
+        """Look at every file that settings or credentials come from."""
+        await self._refresh()
+        async with self._reloading:
+            running = asyncio.get_running_loop()
+            stamps = await running.run_in_executor(None, _stamps, self.settings)
+            if stamps != self._watched:
+                await self._reload()
 
     def _tell_of_plan_tokens(self) -> None:
         """Say whose traffic a plan's token may carry, where only a command knew what it is."""

@@ -9,7 +9,7 @@ inputs. Where ``atheris`` can be imported it chooses them, guided by coverage.
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import random
 import subprocess
 import sys
@@ -43,9 +43,13 @@ def _guided(name: str, seconds: float, seed: int) -> None:
     atheris = importlib.import_module("atheris")
     atheris.instrument_all()
     target = TARGETS[name]
+
+    def one(data: bytes) -> None:
+        target(bytes(data))
+
     places = [str(Path(__file__).parent / "corpus" / name)]
     options = [f"-max_total_time={seconds:.0f}", f"-seed={seed}", "-max_len=65536"]
-    atheris.Setup([sys.argv[0], *options, *places], lambda data: target(bytes(data)) and None)
+    atheris.Setup([sys.argv[0], *options, *places], one)
     atheris.Fuzz()
 
 
@@ -55,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="for each target")
     parser.add_argument("--target", choices=sorted(TARGETS), action="append")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--plain", action="store_true", help="without atheris")
     parser.add_argument("--replay", type=Path, help="run the one input in this file")
     asked = parser.parse_args(argv)
     names = asked.target or sorted(TARGETS)
@@ -62,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in names:
             TARGETS[name](asked.replay.read_bytes())
         return 0
-    if importlib.util.find_spec("atheris"):
+    if not asked.plain and importlib.util.find_spec("atheris"):
         if len(names) == 1:
             _guided(names[0], asked.seconds, asked.seed)
         command = [sys.executable, "-m", "tests.fuzz", f"--seconds={asked.seconds}"]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 
 # What a parser's opinion turns on.
-_BYTES = b"\r\n\t \0\x0b\x0c\x7f\x80\xff:;,=0%.-_{}\"\\/?#"
+_BYTES = b'\r\n\t \0\x0b\x0c\x7f\x80\xff:;,=0%.-_{}"\\/?#'
 _WORDS = (
     b"\r\n",
     b"\r\n\r\n",

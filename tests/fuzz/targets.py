@@ -31,15 +31,16 @@ _KEYS = {"wide": KEY, "narrow": NARROW_KEY}
 _ANSWERS = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n",
-    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n"
+    b"HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     b"HTTP/1.1 204 No Content\r\n\r\n",
 )
 _EMPTY_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
 
 _HEAD = b"%s HTTP/1.%d\r\nHost: a\r\nX-Api-Key: " + KEY + b"\r\n%s\r\n"
 _ASKS = (
-    _HEAD % (b"POST /v1/messages", 1, b'Content-Length: 14\r\n') + b'{"model":"gg"}',
-    _HEAD % (b"POST /v1/messages", 0, b'Content-Length: 14\r\n') + b'{"model":"gg"}',
+    _HEAD % (b"POST /v1/messages", 1, b"Content-Length: 14\r\n") + b'{"model":"gg"}',
+    _HEAD % (b"POST /v1/messages", 0, b"Content-Length: 14\r\n") + b'{"model":"gg"}',
     _HEAD % (b"POST /v1/files", 1, b"Content-Length: 5\r\n") + b"hello",
     _HEAD % (b"POST /v1/files", 1, b"Transfer-Encoding: chunked\r\n") + b"1\r\nx\r\n0\r\n\r\n",
     _HEAD % (b"GET /v1/x", 1, b""),
@@ -130,9 +131,11 @@ def _answer(chance: random.Random, bed: Bed, answered: dict[Wire, int]) -> None:
         bed.dialled()
         asked = None
         for wire in bed.upstreams:
+            if wire.closed:
+                continue
             sent = strict.requests(bytes(wire.got), cut=wire.stalled)
             whole = [each for each in sent if each.complete]
-            if len(whole) > answered.get(wire, 0) and not wire.closed:
+            if len(whole) > answered.get(wire, 0):
                 asked, request = wire, whole[-1]
                 answered[wire] = len(whole)
         if asked is None:
@@ -146,21 +149,15 @@ def _answer(chance: random.Random, bed: Bed, answered: dict[Wire, int]) -> None:
 def _end(chance: random.Random, bed: Bed, client: Wire) -> None:
     """End it in one of several ways, then check."""
     bed.turns.settle()
-    match chance.randrange(6):
-        case 0:
-            client.ends()
-        case 1:
-            client.resets()
-        case 2:
-            bed.passes(_ALL_LIMITS_S)
-        case 3:
-            for wire in bed.upstreams:
-                wire.ends()
-        case 4:
-            for wire in bed.upstreams:
-                wire.resets()
-        case _:
-            bed.listener.stop_exchanges()
+    ends: tuple[Callable[[], object], ...] = (
+        client.ends,
+        client.resets,
+        lambda: bed.passes(_ALL_LIMITS_S),
+        lambda: _all(Wire.ends, bed.upstreams),
+        lambda: _all(Wire.resets, bed.upstreams),
+        bed.listener.stop_exchanges,
+    )
+    chance.choice(ends)()
     bed.turns.settle()
     bed.unreachable()
     bed.passes(_ALL_LIMITS_S)
@@ -173,6 +170,11 @@ def _end(chance: random.Random, bed: Bed, client: Wire) -> None:
         _check_upstream(wire, keys)
 
 
+def _all(does: Callable[[Wire], None], wires: list[Wire]) -> None:
+    for wire in wires:
+        does(wire)
+
+
 def _check_upstream(wire: Wire, keys: Collection[bytes]) -> None:
     """Check that an upstream was sent valid requests, with our credential and none of *keys*."""
     for request in strict.requests(bytes(wire.got), cut=bool(wire.dropped)):
@@ -183,4 +185,6 @@ def _check_upstream(wire: Wire, keys: Collection[bytes]) -> None:
         values = b"\n".join(value for _, value in request.fields) + request.line
         assert values.count(CREDENTIAL) == 1
         assert not any(key in values for key in keys)
-        assert not any(name.startswith((b"x-passgate-", b"proxy-", b"x-forwarded-")) for name in names)
+        assert not any(
+            name.startswith((b"x-passgate-", b"proxy-", b"x-forwarded-")) for name in names
+        )

@@ -17,14 +17,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from passgate.core.settings import Settings
 from tests.loopback.gateway import (
     WAIT_S,
     Answer,
+    Gateway,
     Served,
     connect,
     eventually,
@@ -160,6 +163,11 @@ class Reading:
         self._thread.start()
         assert self._seen.wait(WAIT_S)
         return self
+
+    @property
+    def runs(self) -> bool:
+        """Whether the answer is still coming."""
+        return self._thread.is_alive()
 
     def whole(self) -> Answer:
         """Return the answer once it has ended, in whatever way."""
@@ -438,6 +446,8 @@ def test_drain(directory: Path, beside: Beside, signum: int) -> None:
     """What runs is finished, what comes anew finds nobody, and the end is an orderly one."""
     with Served(config(beside.port), directory) as served:
         idle = connect(served.port)
+        idle.sendall(request())
+        read_answer(idle)
         streams = [
             Reading(served.port, request(f"claude-slow-40-{20 + n}", stream=True)).begun()
             for n in range(3)
@@ -455,12 +465,38 @@ def test_drain(directory: Path, beside: Beside, signum: int) -> None:
     assert status == 0
     assert [answer.complete for answer in answers] == [True] * 3
     assert all(answer.body.endswith(b'{"type":"message_stop"}\n\n') for answer in answers)
-    assert [(record["ending"], record["status"]) for record in log] == [("complete", 200)] * 3
+    assert [(record["ending"], record["status"]) for record in log] == [("complete", 200)] * 4
+
+
+def test_newcomer_in_a_drain(directory: Path, beside: Beside) -> None:
+    """Who had connected when the signal came, and asks only then, is served."""
+    with Served(config(beside.port), directory) as served, connect(served.port) as newcomer:
+        served.process.send_signal(signal.SIGTERM)
+        eventually(lambda: refuses(served.port))
+        raw = request()
+        for part in (raw[:20], raw[20:-10], raw[-10:]):
+            newcomer.sendall(part)
+        answer = read_answer(newcomer)
+        status, log = served.ended()
+
+    assert (answer.status, answer.complete, answer.get("connection")) == (200, True, ["close"])
+    assert (status, len(log)) == (0, 1)
+
+
+def test_silent_newcomer_in_a_drain(directory: Path, beside: Beside) -> None:
+    """Who had connected and says nothing is not waited for until its usual limit."""
+    settings = config(beside.port, server="port = 0\nclient_head_s = 600")
+    with Served(settings, directory) as served, connect(served.port) as newcomer:
+        served.process.send_signal(signal.SIGTERM)
+        rest = received(newcomer)
+        status, log = served.ended()
+
+    assert (rest, status, log) == (b"", 0, [])
 
 
 def test_drain_delay(directory: Path, beside: Beside) -> None:
     """Before the listener closes, ``/ready`` says so for a while, and all is still served."""
-    settings = config(beside.port, server="port = 0\ndrain_delay_s = 0.5")
+    settings = config(beside.port, server="port = 0\ndrain_delay_s = 1")
     with Served(settings, directory) as served:
         served.process.send_signal(signal.SIGTERM)
         served.said("draining")
@@ -595,17 +631,18 @@ def test_reload_of_clients(
 ) -> None:
     """A new key opens; a revoked one does not, but what runs under it ends by itself."""
     with Served(config(beside.port), directory) as served:
-        stream = Reading(served.port, request("claude-slow-10-30", stream=True)).begun()
+        stream = Reading(served.port, request("claude-slow-20-45", stream=True)).begun()
         early = ask(served.port, request(key=OTHER_KEY)).status
         put(served.file, config(beside.port, clients=client("other", OTHER_KEY)))
         reload(served)
         served.said("the configuration was loaded anew")
         new, old = (ask(served.port, request(key=key)).status for key in (OTHER_KEY, KEY))
-        running = stream.whole()
+        still = stream.runs
+        whole = stream.whole()
         _, log = served.stop()
 
     assert (early, new, old) == (401, 200, 401)
-    assert running.complete
+    assert (still, whole.complete) == (True, True)
     assert [(r["client"], r["ending"]) for r in log if r["stream"]] == [("test", "complete")]
 
 
@@ -708,9 +745,9 @@ def test_one_change_is_loaded_once(directory: Path, beside: Beside) -> None:
     assert sum("loaded anew" in line for line in served.all_said()) == 1
 
 
-def seen_after(served: Served, beside: Beside, credential: bytes) -> bool:
+def seen_after(served: Served, beside: Beside, credential: bytes, key: str = OTHER_KEY) -> bool:
     """Ask once more; return whether the upstream was shown *credential*."""
-    ask(served.port, request(key=OTHER_KEY))
+    ask(served.port, request(key=key))
     return beside.credentials()[-1] == credential
 
 
@@ -774,6 +811,84 @@ def test_reload_of_the_admin_key(directory: Path, beside: Beside) -> None:
     assert before == (403, {"status": "ready", "problems": [], "warnings": []})
     assert after == (200, {"status": "ready"})
     assert known == {"status": "ready", "problems": [], "warnings": []}
+
+
+def test_admin_key_outlives_a_changed_listener(directory: Path, beside: Beside) -> None:
+    """Settings for another address are not put on this one: it might be left without a key."""
+    digest = hashlib.sha256(b"adm_" + b"a" * 43).hexdigest()
+    guarded = f'[admin]\nkey_sha256 = "{digest}"'
+    with Served(config(beside.port).replace("[admin]", guarded), directory) as served:
+        put(served.file, config(beside.port).replace("[admin]\nport = 0", f"[admin]\nport = {1}"))
+        by_signal(served)
+        served.said("a changed listener needs a restart")
+        served.said("the configuration was loaded anew")
+        ready = ask(served.admin_port, get("/readyz")).json()
+
+    assert ready == {"status": "ready"}
+
+
+def test_reload_of_the_log(directory: Path, beside: Beside) -> None:
+    """A new format of the log is in force, too."""
+    with Served(config(beside.port), directory) as served:
+        ask(served.port, request())
+        eventually(lambda: len(served.lines()) == 1)
+        put(served.file, config(beside.port, more='[log]\nformat = "text"'))
+        by_signal(served)
+        served.said("the configuration was loaded anew")
+        ask(served.port, request())
+        eventually(lambda: len(served.lines()) == 2)
+        first, second = served.lines()
+
+    assert first.startswith(b'{"ts":')
+    assert b" status=200 ending=complete " in second
+
+
+def test_file_that_has_gone(directory: Path, beside: Beside) -> None:
+    """Without its file it serves on as it did."""
+    with Served(config(beside.port), directory) as served:
+        served.file.unlink()
+        served.said("the new configuration is refused, the old one serves on:")
+        status = ask(served.port, request()).status
+
+    assert status == 200
+
+
+def test_command_that_hangs(directory: Path, beside: Beside) -> None:
+    """A new credential's command that hangs keeps no other credential from being changed."""
+    os.mkfifo(directory / "fifo")
+    other = f"""
+[upstream.other]
+kind = "anthropic"
+base_url = "http://127.0.0.1:{beside.port}"
+credential = {{ kind = "api_key", command = ["cat", "fifo"] }}
+"""
+    with Served(config(beside.port), directory) as served:
+        put(served.file, config(beside.port, more=other))
+        by_signal(served)
+        served.said("the configuration was loaded anew")
+        put(directory / "credential", "up_second")
+        # Contract, section 2: the old one need not be good for longer.
+        eventually(lambda: seen_after(served, beside, b"up_second", KEY), within_s=5)
+
+
+def test_look_that_fails(directory: Path) -> None:
+    """A look at the files that fails for our own fault is told of, and is not the last."""
+    calls: list[int] = []
+
+    def load() -> Settings:
+        calls.append(len(calls))
+        raise LookupError("the text may hold what must not be shown")
+
+    with Gateway(lambda settings: replace(settings, watched=(directory / "credential",))) as one:
+        one.app._load = load
+        for count in (1, 2):
+            put(directory / "credential", f"up_{count}")
+            eventually(lambda: len(calls) == count)  # noqa: B023  at once
+        eventually(lambda: len(one.notices) == 2)
+        told = one.notices[0]
+
+    assert told.startswith("a fault of passgate's own: LookupError at app.py:")
+    assert "shown" not in told
 
 
 def test_reload_under_load(directory: Path, beside: Beside) -> None:
@@ -842,9 +957,10 @@ def test_refused_credential(directory: Path, beside: Beside, source: str) -> Non
     assert refused.json()["error"]["message"] == "invalid x-api-key"
     assert refused.get("x-passgate-error") == []
     assert after.status == 200
-    assert [
-        (record["status"], record["ending"], record["attempts"]) for record in log
-    ] == [(401, "complete", 1), (200, "complete", 1)]
+    assert [(record["status"], record["ending"], record["attempts"]) for record in log] == [
+        (401, "complete", 1),
+        (200, "complete", 1),
+    ]
 
 
 def test_broken_rotation(directory: Path, beside: Beside) -> None:

@@ -32,7 +32,9 @@ class Site:
     def goes_by(self, settings: AdminSettings) -> None:
         """Go by *settings* from now on; they suit the address that is listened at."""
         self._key_digest = settings.key_digest
-        self._hosts = _LOOPBACK | set(settings.allowed_hosts) | {settings.listen.host}
+        self._hosts = _LOOPBACK | {
+            _said(h) for h in (settings.listen.host, *settings.allowed_hosts)
+        }
 
     async def handle(self, down: Downstream) -> None:
         """Answer one request."""
@@ -47,7 +49,7 @@ class Site:
         head = down.head
         if head.fault is not None:
             raise Refused(head.fault)
-        host = head.said.get(b"host", b"").decode()
+        host = head.said.get(b"host", b"").decode().lower()
         if host.rpartition(":")[0] not in self._hosts and host not in self._hosts:
             raise Refused(_FOREIGN_HOST)
         if head.method not in ("GET", "HEAD"):
@@ -62,3 +64,8 @@ class Site:
         if self._key_digest is None:
             return True  # loopback only: the configuration sees to that
         return hmac.compare_digest(hashlib.sha256(key).digest(), self._key_digest)
+
+
+def _said(host: str) -> str:
+    """Return *host* as a ``Host`` field names it, in small letters."""
+    return f"[{host}]".lower() if ":" in host else host.lower()

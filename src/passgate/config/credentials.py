@@ -28,8 +28,8 @@ _SOURCES = ("env", "file", "command")
 _FROM_CLIENT_OR_NOWHERE = (CredentialKind.CLIENT, CredentialKind.NONE)
 _NEEDED = 'is missing; an upstream that takes none has `credential = { kind = "none" }`'
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# How well-known APIs' keys and our own begin: no file of such a name is missed, but a secret
-# was put where a path belongs, and must not be shown.
+# How well-known APIs' keys and our own begin: no file or variable of such a name is missed,
+# but a secret was put where a name belongs, and must not be shown.
 _KEY_LIKE = re.compile(r"(?:sk-|pg_|AIza)[^/]{16,}")
 
 
@@ -132,7 +132,7 @@ def _has_its_source(table: Table, kind: CredentialKind, named: list[str]) -> boo
 def _from_variable(
     table: Table, kind: CredentialKind, name: str, around: Surroundings
 ) -> CredentialSettings | None:
-    if not _VARIABLE.fullmatch(name):
+    if not _VARIABLE.fullmatch(name) or _KEY_LIKE.fullmatch(name):
         table.problem("env", "must be the name of an environment variable, never its value")
         return None
     if name not in around.environ:

@@ -62,7 +62,8 @@ def identify(presented: bytes, clients: Mapping[bytes, Client], now_s: float) ->
     client = clients.get(digest, _NOBODY)
     matches = hmac.compare_digest(digest, client.digest)
     expired = client.expires_s is not None and now_s >= client.expires_s
-    if not matches or client is _NOBODY or expired:
+    # The digest of an empty key may stand in a configuration: that of a variable not set.
+    if not presented or not matches or expired:
         raise Refused(faults.KEY)
     return client
 

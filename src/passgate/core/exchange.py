@@ -79,6 +79,9 @@ class AnswerHead(msgspec.Struct, frozen=True, gc=False):
     chunked: bool
     keep_alive: bool
 
+    def __repr__(self) -> str:
+        return f"AnswerHead({self.status})"  # the rest may echo a credential
+
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
     """What we need to know of a request body, and no more.

@@ -136,7 +136,7 @@ class Pipeline:
             tally.sent(self._clock.monotonic())
             sent = slot.release if slot.held_bytes else None
             opening = lane.pool.open(outbound, down, sent)
-            if lane.retry_stale and body is not None:
+            if lane.retry_stale and (body is not None or head.length == 0):
                 opening = self._repeated(opening, outbound, lane, down, tally)
             del body, outbound  # from here on only the connection holds them, until written
             answer = await opening

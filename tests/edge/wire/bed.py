@@ -12,6 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any, cast
 
 from passgate.core import faults, routing
@@ -378,11 +379,15 @@ class Bed:
 
     def _lane(self, kind: UpstreamKind, *, retry_stale: bool) -> Lane:
         settings = UpstreamSettings(
-            kind.value, kind, True, "up.test", 443, "", CredentialSettings(CredentialKind.NONE)
+            kind.value,
+            kind,
+            tls=True,
+            host="up.test",
+            port=443,
+            prefix="",
+            credential=CredentialSettings(CredentialKind.NONE),
         )
-        pool = Pool(
-            settings, self.limits, self.outbox, self.clock, cast("interfaces.Tasks", self)
-        )
+        pool = Pool(settings, self.limits, self.outbox, self.clock, cast("interfaces.Tasks", self))
         self.pools[kind.value] = pool
         source = StaticSource(Credential(kind.value, CredentialKind.API_KEY, CREDENTIAL))
         seam = cast("interfaces.Pool", pool)
@@ -508,6 +513,5 @@ def check_end(bed: Bed, client: Wire) -> None:
 
 def cut(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     """Return *data* in pieces, cut at *cuts*; an empty piece is none."""
-    borders = [0, *sorted(cuts), len(data)]
-    pieces = [data[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+    pieces = [data[start:end] for start, end in pairwise([0, *sorted(cuts), len(data)])]
     return [piece for piece in pieces if piece]

@@ -99,4 +99,7 @@ class Drive:
             self._ended(escaped)
         else:
             self._awaited = awaited
+            if awaited.__class__ is not Wait:
+                # As a task does: else a second one that awaits this future would fail.
+                awaited._asyncio_future_blocking = False  # noqa: SLF001  asyncio's protocol
             awaited.add_done_callback(self._resume)

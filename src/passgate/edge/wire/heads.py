@@ -189,6 +189,8 @@ def _out_of_bounds(head: bytes) -> RequestHead:
         return _refused(head, 414, f"the target is longer than {MAX_TARGET_BYTES} bytes")
     if line[1] in (b"TRACE", b"CONNECT"):
         return _refused(head, 405, "this method is not served")
+    if not line[2].startswith(b"/"):
+        return _refused(head, 400, "the target is not a path: /path?query")
     return _refused(head, 431, f"more than {MAX_FIELDS} header fields")
 
 

@@ -141,6 +141,9 @@ class Pool:
             connection.sweep(tick_s, limits.first_byte_s, limits.idle_s)
         while self._idle and self._idle[0].idle_since_s < oldest_s:
             self._idle.pop(0).discard()
+        if self._retired and not self._all:
+            self._sweep = None
+            return
         self._sweep = asyncio.get_running_loop().call_later(tick_s, self._tick)
 
     # What a connection calls.

@@ -146,7 +146,7 @@ class ServerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
-        if self._phase is HEAD:
+        if self._phase is HEAD and self._writable:
             self._take_head(data)
         elif self._taking and self._phase is BODY:
             self._idle_s = 0.0
@@ -174,17 +174,23 @@ class ServerConnection(asyncio.Protocol):
         self._listener.leaves(self)
 
     def pause_writing(self) -> None:
-        """Slow the upstream down: the client reads slower than it sends."""
+        """Slow the upstream down: the client reads slower than it sends.
+
+        No further exchange begins either: whoever sends requests and reads no answer
+        would have them all kept here.
+        """
         self._writable = False
         self._idle_s = 0.0
         if self._up is not None:
             self._up.pause_reading()
 
     def resume_writing(self) -> None:
-        """Let the upstream go on."""
+        """Let the upstream go on, or the next exchange begin."""
         self._writable = True
         if self._up is not None:
             self._up.resume_reading()
+        elif self._phase is HEAD:
+            self._in_order()
 
     def write(self, data: bytes) -> None:
         """Send *data* at the end of this turn of the loop."""
@@ -502,14 +508,14 @@ class ServerConnection(asyncio.Protocol):
             return
         self._in_turn = True
         try:
-            while self._ahead and self._phase is HEAD:
+            while self._ahead and self._phase is HEAD and self._writable:
                 data, self._ahead = self._ahead, b""
                 self._take_head(data)
                 if self._ahead == data:
                     break  # the beginning of a head
         finally:
             self._in_turn = False
-        if self._phase is HEAD:
+        if self._phase is HEAD and self._writable:
             self.resume_reading()
 
     def _linger(self) -> None:
@@ -584,7 +590,7 @@ class ServerConnection(asyncio.Protocol):
             self._ahead = b""
             self._start(RequestHead(fault=faults.HEAD_STALLED))
         else:
-            self._transport.close()
+            self._go_on(lasts=False, unread=False)  # what is still being sent has its own limit
 
 
 _NO_HEAD = RequestHead()

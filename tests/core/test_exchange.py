@@ -1,0 +1,157 @@
+"""The values of an exchange, and what its record says of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from passgate.core import faults
+from passgate.core.exchange import (
+    AnswerHead,
+    Ask,
+    Ending,
+    Outbound,
+    Record,
+    RequestHead,
+    Tally,
+)
+from passgate.core.faults import Fault
+
+# The contract's list, in its order.
+FIELDS = re.findall(
+    r"\w+",
+    """
+    ts id client method path route upstream model model_served stream status ending error
+    queued_ms ttfb_ms first_token_ms duration_ms bytes_up bytes_down input_tokens output_tokens
+    cache_read_tokens cache_write_5m_tokens cache_write_1h_tokens thinking_tokens cost_nusd usage
+    stop_reason session agent parent_agent upstream_request_id peer attempts web_searches speed
+    service_tier inference_geo price_status
+    """,
+)
+
+
+def tally(head: RequestHead | None = None, *, opened_s: float = 10.0) -> Tally:
+    """Return the tally of an exchange that begins now."""
+    head = head or RequestHead(method="POST", target=b"/v1/messages?a=b", path="/v1/messages")
+    return Tally("req_1", head, "192.0.2.7", opened_s, 1_700_000_000.25)
+
+
+def test_fields_of_a_record() -> None:
+    """A record's fields are public: operators' queries hang on their names."""
+    assert FIELDS == list(json.loads(msgspec.json.encode(tally().record)))
+
+
+def test_endings_are_public() -> None:
+    """And so are the words for how an exchange ended."""
+    expected = "complete refused client_left upstream_broke timed_out drained failed"
+
+    assert expected.split() == [ending.value for ending in Ending]
+
+
+def test_opened() -> None:
+    """A record begins with who asked for what, when; never with a query."""
+    record = tally().record
+    expected = ("req_1", "POST", "/v1/messages", "192.0.2.7")
+
+    assert expected == (record.id, record.method, record.path, record.peer)
+    assert datetime(2023, 11, 14, 22, 13, 20, 250_000, UTC) == record.ts
+    assert (None, None, 0, "none") == (record.client, record.status, record.attempts, record.usage)
+
+
+def test_told_step_by_step() -> None:
+    """Every step adds what it knows; times are milliseconds since the exchange began."""
+    made = tally()
+    session = {b"x-claude-code-session-id": b"s", b"x-claude-code-agent-id": b"a"}
+    made.knows("ci", session)
+    made.goes_to("claude-*", "anthropic", Ask("claude-x", stream=True))
+    made.sent(10.0015)
+    answered = {b"request-id": b"req_up"}
+    made.answered(AnswerHead(429, b"", answered, 0, chunked=False, keep_alive=True), 10.25)
+    got = made.closed(Ending.COMPLETE, None, 12.5)
+    routed = (got.client, got.route, got.upstream, got.model, got.stream)
+
+    assert ("ci", "claude-*", "anthropic", "claude-x", True) == routed
+    assert ("s", "a", None) == (got.session, got.agent, got.parent_agent)
+    assert (1.5, 250.0, 2500.0) == (got.queued_ms, got.ttfb_ms, got.duration_ms)
+    assert (429, "req_up", 1) == (got.status, got.upstream_request_id, got.attempts)
+    assert (Ending.COMPLETE, None) == (got.ending, got.error)
+
+
+def test_second_attempt_counts() -> None:
+    """A repeat is counted, and what came before it was waiting."""
+    made = tally()
+    made.sent(10.001)
+    made.sent(10.003)
+    waited_ms = made.record.queued_ms
+
+    assert waited_ms == pytest.approx(3.0, abs=0.002)
+    assert 2 == made.record.attempts
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param({}, (None, None, None), id="nothing"),
+        pytest.param({b"x-claude-code-agent-id": b"a"}, (None, None, None), id="no session"),
+        pytest.param(
+            {b"x-claude-code-session-id": b"s", b"x-claude-code-parent-agent-id": b"p"},
+            ("s", None, "p"),
+            id="a parent",
+        ),
+        pytest.param(
+            {b"x-claude-code-session-id": b"\xff" * 500}, ("\xff" * 200, None, None), id="much"
+        ),
+    ],
+)
+def test_session(said: dict[bytes, bytes], expected: tuple[str | None, ...]) -> None:
+    """Session and agents are taken as they are said, but not at any length."""
+    made = tally()
+    made.knows("ci", said)
+    record = made.record
+
+    assert expected == (record.session, record.agent, record.parent_agent)
+
+
+@pytest.mark.parametrize(
+    ("ending", "fault", "expected"),
+    [
+        (Ending.COMPLETE, None, None),
+        (Ending.REFUSED, faults.KEY, "key"),
+        (Ending.UPSTREAM_BROKE, faults.UNREACHABLE, "upstream"),
+        (Ending.UPSTREAM_BROKE, None, "upstream"),
+        (Ending.TIMED_OUT, faults.CLIENT_STALLED, "timeout"),
+        (Ending.TIMED_OUT, None, "timeout"),
+        (Ending.FAILED, faults.INTERNAL, "internal"),
+        (Ending.CLIENT_LEFT, None, None),
+        (Ending.DRAINED, None, None),
+    ],
+    ids=lambda value: getattr(value, "value", getattr(value, "code", str(value))),
+)
+def test_error(ending: Ending, fault: Fault | None, expected: str | None) -> None:
+    """What went wrong has one word, also where the head was sent and no fault can be told."""
+    assert expected == tally().closed(ending, fault, 11.0).error
+
+
+def test_nothing_secret_is_shown() -> None:
+    """A value in a traceback or a debugger's line shows no key, credential or prompt."""
+    head = RequestHead(
+        "POST", b"/p?s3cr3t", "/p", b"s3cr3t", b"s3cr3t", b"s3cr3t", {b"x": b"s3cr3t"}
+    )
+    outbound = Outbound(b"s3cr3t", b"s3cr3t", b"s3cr3t")
+
+    answered = AnswerHead(200, b"s3cr3t", {b"x": b"s3cr3t"}, 0, chunked=False, keep_alive=True)
+
+    assert "RequestHead(POST /p)" == repr(head)
+    assert "AnswerHead(200)" == repr(answered)
+    assert "Outbound(...)" == repr(outbound)
+
+
+def test_values_do_not_change() -> None:
+    """What was read once stays as it was read."""
+    with pytest.raises(AttributeError):
+        RequestHead().method = "GET"  # type: ignore[misc]  # that it cannot be is the point
+    assert isinstance(tally().record, Record)

@@ -1,0 +1,116 @@
+"""Every watcher is told of every record, once, in order, soon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from passgate.core.exchange import Record
+from passgate.gateway.recorder import Recorder
+
+
+class Later:
+    """A loop's ``call_later`` that the test calls."""
+
+    def __init__(self) -> None:
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def __call__(self, delay_s: float, call: Callable[[], None]) -> None:
+        """Take note of what is to be called."""
+        self.due.append((delay_s, call))
+
+    def comes(self) -> None:
+        """Call all of it."""
+        due, self.due = self.due, []
+        for _, call in due:
+            call()
+
+
+def record(number: int) -> Record:
+    """Return a record."""
+    return Record(datetime(2026, 1, 1, tzinfo=UTC), str(number))
+
+
+def told(into: list[str]) -> Callable[[Sequence[Record]], None]:
+    """Return a watcher that takes note of ids."""
+    return lambda records: into.extend(record.id for record in records)
+
+
+def test_told_soon_and_together() -> None:
+    """Records that come close together are told in one call, a twentieth of a second later."""
+    later, calls = Later(), list[Sequence[Record]]()
+    recorder = Recorder([calls.append], later)
+    for number in range(3):
+        recorder.put(record(number))
+    before, due = list(calls), list(later.due)
+    later.comes()
+
+    assert [] == before
+    assert [0.05] == [delay_s for delay_s, _ in due]
+    assert [["0", "1", "2"]] == [[each.id for each in call] for call in calls]
+
+
+def test_nothing_is_not_told() -> None:
+    """Without a record no watcher is bothered, also where it was flushed before."""
+    later, calls = Later(), list[Sequence[Record]]()
+    recorder = Recorder([calls.append], later)
+    recorder.flush()
+    recorder.put(record(1))
+    recorder.flush()
+    later.comes()
+
+    assert 1 == len(calls)
+
+
+@given(st.lists(st.sampled_from(["put", "flush", "later"])))
+def test_once_each_in_order(events: list[str]) -> None:
+    """However puts, flushes and turns fall: every record is told of once, in order."""
+    later, ids = Later(), list[str]()
+    recorder = Recorder([told(ids)], later)
+    for number, event in enumerate(events):
+        match event:
+            case "put":
+                recorder.put(record(number))
+            case "flush":
+                recorder.flush()
+            case _:
+                later.comes()
+    recorder.flush()
+
+    assert [str(number) for number, event in enumerate(events) if event == "put"] == ids
+
+
+def test_watcher_that_fails() -> None:
+    """A watcher's bug is counted; the others are told, and so is it the next time."""
+
+    def fails(_: Sequence[Record]) -> None:
+        raise ValueError
+
+    ids: list[str] = []
+    recorder = Recorder([fails, told(ids), fails], Later())
+    for number in range(2):
+        recorder.put(record(number))
+        recorder.flush()
+
+    assert (["0", "1"], 4) == (ids, recorder.failed)
+
+
+def test_record_that_comes_while_others_are_told() -> None:
+    """What a watcher's own work leads to is told the next time."""
+    later, ids = Later(), list[str]()
+
+    def puts(records: Sequence[Record]) -> None:
+        told(ids)(records)
+        if len(ids) == 1:
+            recorder.put(record(2))
+
+    recorder = Recorder([puts], later)
+    recorder.put(record(1))
+    later.comes()
+    first = list(ids)
+    later.comes()
+
+    assert (["1"], ["1", "2"]) == (first, ids)
