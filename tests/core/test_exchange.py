@@ -66,11 +66,11 @@ def test_told_step_by_step() -> None:
     """Every step adds what it knows; times are milliseconds since the exchange began."""
     made = tally()
     session = {b"x-claude-code-session-id": b"s", b"x-claude-code-agent-id": b"a"}
-    made.knows("ci", session)
+    made.knows("ci", session, b"")
     made.goes_to("claude-*", "anthropic", Ask("claude-x", stream=True))
     made.sent(10.0015)
     answered = {b"request-id": b"req_up"}
-    made.answered(AnswerHead(429, b"", answered, 0, chunked=False, keep_alive=True), 10.25)
+    made.answered(AnswerHead(429, b"", answered, 0, chunked=False, keep_alive=True), 10.25, b"")
     got = made.closed(Ending.COMPLETE, None, 12.5)
     routed = (got.client, got.route, got.upstream, got.model, got.stream)
 
@@ -110,7 +110,7 @@ def test_second_attempt_counts() -> None:
 def test_session(said: dict[bytes, bytes], expected: tuple[str | None, ...]) -> None:
     """Session and agents are taken as they are said, but not at any length."""
     made = tally()
-    made.knows("ci", said)
+    made.knows("ci", said, b"")
     record = made.record
 
     assert expected == (record.session, record.agent, record.parent_agent)

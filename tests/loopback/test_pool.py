@@ -426,6 +426,32 @@ def test_retry_stale(wire: Wire, kind: Callable[[Gateway], bytes], *, held: bool
     assert [(lost.head, lost.body)] * held == [(seen.head, seen.body) for seen in again]
 
 
+def test_repeat_is_dialled() -> None:
+    """The repeat takes a new connection: another idle one could be as stale."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        eventually(lambda: upstream.connections >= 2)
+        peer.send(OK)
+        peer.request()
+
+    with Scripted(script) as upstream:
+        retrying = anthropic(upstream.port, CREDENTIAL, retry_stale=True)
+        with running(upstreams=(retrying,)) as gateway:
+            clients = [gateway.connect() for _ in range(2)]
+            for client in clients:
+                client.sendall(gateway.post(message()))
+            for client in clients:
+                read_answer(client)
+                client.close()
+            idle = len(pool_of(gateway)._idle)
+            answer = gateway.ask(gateway.post(message()))
+            records = gateway.recorded(3)
+
+    assert (idle, answer.status, records[2].attempts) == (2, 200, 2)
+    assert upstream.connections == 3
+
+
 def test_only_once() -> None:
     """A repeat that is lost as well is the end of it."""
     played = []
@@ -576,7 +602,8 @@ def silent() -> Iterator[socket.socket]:
 def test_client_leaves_while_dialling(silent: socket.socket) -> None:
     """A client that leaves while its upstream is dialled takes the dial with it."""
     upstream = anthropic(silent.getsockname()[1], CREDENTIAL, tls=True)
-    with running(upstreams=(upstream,)) as gateway:
+    # So that it is not the limit which ends it.
+    with running(upstreams=(upstream,), limits=Limits(connect_s=600)) as gateway:
         with gateway.connect() as client:
             client.sendall(gateway.post(message()))
             accepted, _ = silent.accept()

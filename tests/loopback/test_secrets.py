@@ -505,7 +505,6 @@ MISPLACED = {
 }
 
 
-@pytest.mark.xfail(reason="path, session and agent are recorded as they come, the path goes up")
 @pytest.mark.parametrize("request_", MISPLACED.values(), ids=MISPLACED)
 def test_misplaced_key(
     gateway: Gateway, request_: tuple[str, ...], capfd: pytest.CaptureFixture[str]
@@ -533,14 +532,13 @@ ECHOES = {
     "a bad length": b"200 OK|content-length: <it>",
 }
 RECORDED = {"a request id": b"200 OK|request-id: <it>|content-length: 0"}
-SAVED = pytest.mark.xfail(reason="an upstream's request-id is recorded as it comes")
 
 
 @pytest.mark.parametrize(
     "lines",
     [
         *(pytest.param(lines, id=id_) for id_, lines in ECHOES.items()),
-        *(pytest.param(lines, id=id_, marks=SAVED) for id_, lines in RECORDED.items()),
+        *(pytest.param(lines, id=id_) for id_, lines in RECORDED.items()),
     ],
 )
 def test_echo(lines: bytes, capfd: pytest.CaptureFixture[str]) -> None:

@@ -257,19 +257,3 @@ def test_pipelined(gateway: Gateway) -> None:
     assert all(answer.complete for answer in answers)
     assert (rest, *end) == (b"", b"", "fin")
     assert targets == "messages models messages files nowhere messages messages"
-
-
-def test_next_head_waits(gateway: Gateway) -> None:
-    """The next request's head, come in parts behind an answer nobody reads, is still whole."""
-    ask = gateway.post(message("claude-big-250000"))
-    cut = 40
-    with gateway.connect(receive_buffer=4096) as connection:
-        for _ in range(8):
-            connection.sendall(ask + ask[:cut])
-            eventually(lambda: gateway.app._admission.in_flight == 0)
-            connection.sendall(ask[cut:])
-            first = read_answer(connection)
-            second = read_answer(connection, rest=first.rest)
-
-            assert (first.status, second.status) == (200, 200)
-            assert (len(first.body), len(second.body)) == (250_000, 250_000)

@@ -183,14 +183,17 @@ class Tally:
         record.path = head.path[:_MAX_PATH]
         record.peer = peer
 
-    def knows(self, client: str, said: Mapping[bytes, bytes]) -> None:
-        """Note who asks: the client, and the session and agent it says it is."""
+    def knows(self, client: str, said: Mapping[bytes, bytes], key: bytes) -> None:
+        """Note who asks: the client, and the session and agent it says it is.
+
+        A name that holds the *key* is none.
+        """
         record = self.record
         record.client = client
         if b"x-claude-code-session-id" in said:
-            record.session = _named(said, b"x-claude-code-session-id")
-            record.agent = _named(said, b"x-claude-code-agent-id")
-            record.parent_agent = _named(said, b"x-claude-code-parent-agent-id")
+            record.session = _named(said, b"x-claude-code-session-id", key)
+            record.agent = _named(said, b"x-claude-code-agent-id", key)
+            record.parent_agent = _named(said, b"x-claude-code-parent-agent-id", key)
 
     def goes_to(self, route: str, upstream: str, ask: Ask) -> None:
         """Note what was asked for and where it goes."""
@@ -205,13 +208,13 @@ class Tally:
         self.record.attempts += 1
         self.record.queued_ms = int((now_s - self.opened_s) * 1e6) / 1000
 
-    def answered(self, head: AnswerHead, now_s: float) -> None:
-        """Note that the upstream's response head has come."""
+    def answered(self, head: AnswerHead, now_s: float, secret: bytes) -> None:
+        """Note that the upstream's response head has come; an id that holds *secret* is none."""
         record = self.record
         # ``round`` would cost five times this.
         record.ttfb_ms = int((now_s - self.opened_s) * 1e6) / 1000
         record.status = head.status
-        record.upstream_request_id = _named(head.said, b"request-id")
+        record.upstream_request_id = _named(head.said, b"request-id", secret)
 
     def closed(self, ending: Ending, fault: Fault | None, now_s: float) -> Record:
         """Return the record of this exchange, which ended at *now_s* (monotonic)."""
@@ -231,6 +234,7 @@ _MAX_NAME = 200
 _MAX_PATH = 1024
 
 
-def _named(said: Mapping[bytes, bytes], field: bytes) -> str | None:
+def _named(said: Mapping[bytes, bytes], field: bytes, secret: bytes) -> str | None:
     value = said.get(field)
-    return None if value is None else value[:_MAX_NAME].decode("latin-1")
+    hidden = value is None or (secret != b"" and secret in value)
+    return None if hidden or value is None else value[:_MAX_NAME].decode("latin-1")

@@ -119,11 +119,14 @@ class Pipeline:
         if kind is _LOCAL:
             local.answer(head, down, self._readiness, known=self._knows(head))
             return None
+        key = auth.presented_key(head.said, head.query)
+        if key and key in head.target:
+            tally.record.path = ""  # what is recorded must not hold it
+            raise Refused(faults.KEY_IN_QUERY)
         if kind is _NOTHING:
             raise Refused(faults.NOT_FOUND)
-        key = auth.presented_key(head.said, head.query)
         client = auth.identify(key, snapshot.clients, tally.opened_wall_s)
-        tally.knows(client.name, head.said)
+        tally.knows(client.name, head.said, key)
         routing.permit(client, kind, head.path)
         slot = self._admission.enter(crowded=down.crowded)
         try:
@@ -140,7 +143,7 @@ class Pipeline:
                 opening = self._repeated(opening, outbound, lane, down, tally)
             del body, outbound  # from here on only the connection holds them, until written
             answer = await opening
-            tally.answered(answer.head, self._clock.monotonic())
+            tally.answered(answer.head, self._clock.monotonic(), credential.secret)
             if answer.head.status == _UNAUTHORIZED:
                 lane.source.rejected(credential)
             return await answer.splice(down, lane.upstream.reply_head(answer.head, credential))

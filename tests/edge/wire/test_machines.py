@@ -827,6 +827,25 @@ def test_half_close_behind_a_request_that_is_answered_at_once() -> None:
     assert client.ended
 
 
+def test_head_that_comes_in_parts_while_its_client_does_not_read() -> None:
+    """A head is judged once, however often its exchange had to wait for answers to be read."""
+    bed = Bed()
+    bed.high_bytes = 150  # one answer is below, two are above
+    client = bed.client()
+    client.stalled = True
+    health = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+    client.sends(health + health + health[:22])
+    bed.turns.settle()
+    assert not client.writable
+    client.sends(health[22:30])
+    client.takes()
+    bed.turns.settle()
+    client.sends(health[30:])
+    bed.turns.settle()
+
+    assert [200, 200, 200] == [message.status for message in responses_to(client, bed)]
+
+
 def test_one_lost_client_costs_no_other_one_a_byte() -> None:
     """What waits to be written to others is written, though one of the clients has just gone."""
     bed = Bed()

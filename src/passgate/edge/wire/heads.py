@@ -219,7 +219,8 @@ def _refused(head: bytes, status: int, message: str) -> RequestHead:
     fault = faults.http(status, message)
     if line is None:
         return RequestHead(fault=fault)
-    path = line[2].partition(b"?")[0][:1024].decode()
+    # What is no path is nobody's business: it could be a key in the wrong place.
+    path = line[2].partition(b"?")[0][:1024].decode() if line[2][:1] == b"/" else ""
     return RequestHead(method=line[1].decode(), path=path, fault=fault)
 
 

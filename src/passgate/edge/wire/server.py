@@ -510,6 +510,7 @@ class ServerConnection(asyncio.Protocol):
         try:
             while self._ahead and self._phase is HEAD and self._writable:
                 data, self._ahead = self._ahead, b""
+                self._probe = None  # it may have seen the beginning of this already
                 self._take_head(data)
                 if self._ahead == data:
                     break  # the beginning of a head
