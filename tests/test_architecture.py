@@ -341,8 +341,22 @@ def test_no_print() -> None:
 
 
 _CHANGES = frozenset(
-    ["add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem"]
-    + ["remove", "reverse", "setdefault", "sort", "update"]
+    [
+        "add",
+        "append",
+        "appendleft",
+        "clear",
+        "discard",
+        "extend",
+        "insert",
+        "pop",
+        "popitem",
+        "remove",
+        "reverse",
+        "setdefault",
+        "sort",
+        "update",
+    ]
 )
 _MUTABLE = ("dict", "list", "set", "bytearray", "deque", "defaultdict", "Counter", "OrderedDict")
 _CACHES = ("functools.cache", "functools.lru_cache", "functools.cached_property")
