@@ -198,8 +198,8 @@ def test_error_of_a_cdn(faulty: Ran) -> None:
 @pytest.mark.parametrize("scene", ["cut", "reset"])
 def test_broken_stream(faulty: Ran, scene: str) -> None:
     """A stream that breaks throws; half an answer is never taken for a whole one."""
-    assert faulty.results[scene] is not None
-    assert faulty.results[scene]["status"] is None
+    # So Node.js words a body that was cut; a clean end without the last event is another error.
+    assert faulty.results[scene]["message"] == "terminated"
     assert faulty.of(f"claude-{scene}-3") == ["upstream_broke"]
 
 
