@@ -16,10 +16,10 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca.crt,target=/run/secrets/ca.crt \
     python3 -m venv tools \
  && python3 -m venv --without-pip /opt/passgate \
- && tools/bin/pip install --quiet --require-hashes --only-binary :all: \
+ && tools/bin/pip install --quiet --require-hashes --no-deps --only-binary :all: \
         --requirement requirements/build.txt \
  && tools/bin/pip --python /opt/passgate/bin/python install --quiet --no-compile \
-        --require-hashes --only-binary :all: --requirement requirements/run.txt
+        --require-hashes --no-deps --only-binary :all: --requirement requirements/run.txt
 
 # Compiled here, since the image is read-only where it runs; by hash, since a date in each
 # file would make every build another image.

@@ -9,7 +9,9 @@ PYTHON ?= $(firstword $(shell for python in /usr/bin/python3 python3; do \
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input install
-HASHED := $(PIP) --require-hashes --only-binary :all:
+# --no-deps: the locks are complete, and a pip that looked for itself would, for an extra, find
+# a newer release than the pinned one and stop.
+HASHED := $(PIP) --require-hashes --no-deps --only-binary :all:
 COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 	$(if $(UPGRADE),--upgrade)

@@ -296,6 +296,14 @@ def test_oauth_beta(raw: bytes, expected: bytes) -> None:
     assert expected + b"\r\nauthorization: Bearer " + OAUTH == up(raw, OAUTH_BEARER)
 
 
+def test_reason_that_echoes() -> None:
+    """A reason that echoes the credential is cut; the status and the fields stay."""
+    said = b"HTTP/1.1 401 not " + SECRET + b"\r\nX-A: 1"
+    answer = AnswerHead(401, said, {}, None, chunked=True, keep_alive=True)
+
+    assert downward(answer, SECRET) == b"HTTP/1.1 401 \r\nX-A: 1"
+
+
 def test_own_credential_goes_up() -> None:
     """A client's own credential goes up where its key for us stands in our own field."""
     raw = (

@@ -101,7 +101,7 @@ def test_leaves(gateway: Gateway, row: Phase, leave: Callable[[socket.socket], N
             got += rest_of(connection)[0]
     records = gateway.settled()
 
-    assert not got.endswith(b"0\r\n\r\n")
+    assert not got.endswith(b"\r\n0\r\n\r\n")
     assert [("client_left", row.status, None)] * row.recorded == [
         (record.ending.value, record.status, record.error) for record in records
     ]

@@ -60,6 +60,7 @@ ATTACKS = [
     Attack("a fractional length", post(b"Content-Length: 4.0", body=b"null")),
     Attack("an empty length", post(b"Content-Length:", body=b"null")),
     Attack("a huge length", post(b"Content-Length: 18446744073709551617", body=b"null")),
+    Attack("a length of 19 digits", post(b"Content-Length: 1000000000000000000", body=b"null")),
     Attack("a length of wide digits", post(b"Content-Length: \xd9\xa4", body=b"null")),
     Attack("length and chunked", post(LENGTH, CHUNKED, body=b"0\r\n\r\n" + NEXT)),
     Attack("chunked and length", post(CHUNKED, LENGTH, body=b"0\r\n\r\n" + NEXT)),

@@ -16,7 +16,7 @@ from tests.loopback.gateway import (
     read_answer,
     running,
 )
-from tests.loopback.peers import Peer, Scripted, pieces, rest_of, says
+from tests.loopback.peers import Scripted, pieces, rest_of, says
 
 OK = b"HTTP/1.1 200 OK\r\n"
 LENGTH, CHUNKED = OK + b"Content-Length: 4\r\n", OK + b"Transfer-Encoding: chunked\r\n"
@@ -238,25 +238,6 @@ def test_early_answer(gateway: Gateway) -> None:
     assert (answer.get("x-passgate-error"), answer.get("connection")) == ([], ["close"])
     assert (end[0], record.ending.value) == (b"", "complete")
     assert record.bytes_up < 50_000_000
-
-
-def test_unasked() -> None:
-    """What an idle connection says is thrown away, and the connection with it."""
-    ok = OK + b"Content-Length: 4\r\n\r\n"
-
-    def script(peer: Peer) -> None:
-        peer.request()
-        peer.send(ok + b"null")
-        peer.send(ok + b"evil")
-        peer.hold()
-
-    with Scripted(script) as upstream, running(upstreams=(upstream.settings,)) as gateway:
-        for count in (1, 2, 3):
-            answer = gateway.ask(gateway.post(message()))
-            assert answer.status in (200, 502)
-            assert answer.body != b"evil"
-            eventually(lambda: not _open(gateway))
-            assert count == upstream.connections
 
 
 def test_interim_flood_reaches_nobody() -> None:

@@ -521,6 +521,7 @@ def test_misplaced_key(
 
 ECHOES = {
     "a field": b"200 OK|x-echo: <it>|content-length: 0",
+    "the reason": b"401 Not <it>|content-length: 0",
     "amid a field": b"401 No|www-authenticate: Bearer a=<it>, b|content-length: 0",
     "two fields": b"200 OK|X-A: <it>|x-b: 1|X-C: <it>|content-length: 0",
     "a redirect": b"302 Found|location: https://h/?key=<it>|content-length: 0",

@@ -157,7 +157,7 @@ def downward(head: AnswerHead, credential: bytes) -> bytes:
 
     Args:
         head: The upstream's response head.
-        credential: What the upstream was shown; a field that echoes it is cut.
+        credential: What the upstream was shown; a field or a reason that echoes it is cut.
     """
     fields = head.fields
     nominated = head.said.get(b"connection")
@@ -165,6 +165,9 @@ def downward(head: AnswerHead, credential: bytes) -> bytes:
         fields = _without_nominated(fields, nominated)
     if credential and credential in fields:
         fields = _without_lines(fields, lambda line: credential in line)
+        status, crlf, rest = fields.partition(b"\r\n")
+        if credential in status:
+            fields = status[: len("HTTP/1.1 200 ")] + crlf + rest  # the reason is for people only
     return fields
 
 

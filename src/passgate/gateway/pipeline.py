@@ -137,12 +137,15 @@ class Pipeline:
             credential = lane.source.cached or await lane.source.current()
             outbound = lane.upstream.prepare(head, body, key, credential, route.rename)
             tally.sent(self._clock.monotonic())
-            sent = slot.release if slot.held_bytes else None
+            repeats = lane.retry_stale and (body is not None or head.length == 0)
+            sent = slot.release if slot.held_bytes and not repeats else None
             opening = lane.pool.open(outbound, down, sent)
-            if lane.retry_stale and (body is not None or head.length == 0):
+            if repeats:
                 opening = self._repeated(opening, outbound, lane, down, tally)
             del body, outbound  # from here on only the connection holds them, until written
             answer = await opening
+            if repeats:
+                slot.release()  # the body was kept till now
             tally.answered(answer.head, self._clock.monotonic(), credential.secret)
             if answer.head.status == _UNAUTHORIZED:
                 lane.source.rejected(credential)

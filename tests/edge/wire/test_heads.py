@@ -282,6 +282,11 @@ def test_probe_lets_through_what_is_good(data: st.DataObject) -> None:
     assert all(probe.accepts(piece) for piece in cut(part, cuts))
 
 
+def test_probe_of_an_upgrade() -> None:
+    """An upgrade is not refused for being one: its fields are cut, and the rest is served."""
+    assert HeadProbe().accepts(with_host("Connection: Upgrade", "Upgrade: websocket"))
+
+
 def test_probe_refuses_at_once() -> None:
     """Nonsense is refused at its first byte that cannot be, not when the head is whole."""
     accepted = [HeadProbe().accepts(raw) for raw in (b"\x16\x03\x01", b"GET / HTTP/1.1\r\nA b")]

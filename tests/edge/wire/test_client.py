@@ -1,0 +1,165 @@
+"""One upstream, its request and its answer: early, too much, never, not HTTP."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.edge.wire.bed import Bed, cut
+from tests.edge.wire.plays import (
+    BODY,
+    CHUNKED,
+    EVENTS,
+    FILES,
+    LIMITS,
+    LONG,
+    TWO,
+    Play,
+    Scene,
+    answer,
+    ask,
+    stream,
+)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "401 Unauthorized", "413 Too Large"])
+@pytest.mark.parametrize("fields", [(), (CHUNKED,)], ids=["length", "chunks"])
+def test_early_answer(status: str, fields: tuple[str, ...]) -> None:
+    """An upstream may answer before it has the whole request: that is the answer."""
+    bed = Bed()
+    play = Play(Scene("", (ask(LONG, FILES, *fields),), ()), bed)
+    wire = bed.idle()
+    play.asks(play.scene.sent[:3000])
+    wire.sends(answer(b"enough", status=status))
+    bed.turns.settle()
+    play.asks(play.scene.sent[3000:])
+    play.client.ends()
+    bed.at_rest()
+    [got] = play.responses()
+    [record] = bed.records
+
+    assert (b"enough", True, [b"close"]) == (got.body, got.complete, got.get(b"connection"))
+    assert "complete" == record.ending.value
+    assert wire.closed
+
+
+def test_surplus_is_not_passed_on() -> None:
+    """Bytes behind a response's end break the exchange; none of that buffer goes on."""
+    smuggled = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n!"
+    for raw in (answer(), answer(LONG * 20), stream(*EVENTS), b"HTTP/1.1 204 No\r\n\r\n"):
+        bed = Bed()
+        play = Play(TWO, bed)
+        wire = bed.idle()
+        play.asks(ask())
+        wire.sends(raw + smuggled)
+        bed.turns.settle()
+        play.check_end()
+
+        assert "upstream_broke" == bed.records[0].ending.value
+        assert wire.closed
+        assert smuggled not in play.client.got
+
+
+def test_endless_interim_responses() -> None:
+    """Interim responses are passed on, but not without end."""
+    bed = Bed()
+    play = Play(TWO, bed)
+    wire = bed.idle()
+    play.asks(ask())
+    for _ in range(40):
+        wire.sends(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        bed.turns.settle()
+    bed.at_rest()
+    got = [message.status for message in play.responses()]
+
+    assert [103] * 32 + [502] == got
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"X",
+        b"HTTP/1.1 200 OK\r\nA: " + b"x" * 65_536,
+    ],
+    ids=["101", "HTTP/2", "SSH", "a byte", "endless"],
+)
+def test_not_an_answer(raw: bytes) -> None:
+    """What is not HTTP/1 as we accept it is a 502 as soon as that is clear."""
+    bed = Bed()
+    play = Play(TWO, bed)
+    wire = bed.idle()
+    play.asks(ask())
+    wire.sends(*cut(raw, range(0, len(raw), 1000)))
+    bed.turns.settle()
+    bed.at_rest()
+
+    assert [(502, "upstream")] == [(r.status, r.error) for r in bed.records]
+    assert wire.closed
+
+
+def test_upstream_that_stops_reading_an_upload() -> None:
+    """An upstream that takes no more of a body, while its client has more, is not waited for."""
+    bed = Bed(limits=LIMITS)
+    bed.high_bytes = 64
+    client = bed.client()
+    bed.idle().stalled = True
+    client.sends(*cut(ask(LONG * 10, FILES), range(0, 50_000, 1000)))
+    bed.turns.settle()
+    paused = not client.reading
+    bed.passes(5)
+    bed.at_rest()
+
+    assert paused
+    assert [(504, "timed_out")] == [(r.status, r.ending.value) for r in bed.records]
+
+
+def test_held_body_is_let_go_once_written() -> None:
+    """Once the upstream has a held body, the gateway has it no more: not until the answer comes."""
+    bed = Bed()
+    bed.idle()
+    client = bed.client()
+    raw = ask(BODY + b" " * 100_000)
+    written: list[object] = []
+    bed.upstreams[0].watch = written.append
+    for piece in cut(raw, range(1000, len(raw), 1000)):
+        client.sends(piece)
+    bed.turns.settle()
+    [body] = [each for each in written if isinstance(each, bytearray)]
+
+    assert (1, 0) == (bed.admission.in_flight, bed.admission.held_bytes)
+    assert sys.getrefcount(body) == 3, "someone beside this test still holds it"
+
+
+def test_held_body_counts_until_written() -> None:
+    """While the upstream reads slowly, a held body counts against the memory for bodies."""
+    bed = Bed()
+    wire = bed.idle()
+    wire.stalled = True
+    client = bed.client()
+    raw = ask(BODY + b" " * 100_000)
+    for piece in cut(raw, [500]):
+        client.sends(piece)
+    bed.turns.settle()
+    before = bed.admission.held_bytes
+    wire.takes()
+    bed.turns.settle()
+
+    assert (len(BODY) + 100_000, 0) == (before, bed.admission.held_bytes)
+
+
+def test_body_kept_for_a_repeat_counts_until_the_answer() -> None:
+    """Where a stale connection may be tried again, a held body is kept, and counts, till then."""
+    bed = Bed(retry_stale=True)
+    play = Play(Scene("", (ask(),), ()), bed)
+    wire = bed.idle()
+    play.asks(*cut(ask(BODY + b" " * 100_000), [500]))
+    before = bed.admission.held_bytes
+    wire.sends(answer(LONG)[:100])
+    bed.turns.settle()
+
+    assert (len(BODY) + 100_000, 0) == (before, bed.admission.held_bytes)
+    assert 1 == bed.admission.in_flight
