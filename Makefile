@@ -40,7 +40,7 @@ run: $(VENV)/.run ## start the gateway; without a credential, on simulated upstr
 	exec $(VENV)/bin/passgate serve
 
 test: $(VENV)/.test $(if $(shell command -v npm),$(NODE_MODULES)) ## run the whole test suite
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n auto --dist worksteal
 
 fmt: $(VENV)/.dev ## format the code, and fix what can be fixed safely
 	@$(VENV)/bin/ruff check --quiet --fix-only .
