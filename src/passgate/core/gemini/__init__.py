@@ -1,0 +1,1 @@
+"""Between the Messages API and Gemini's generateContent: requests, answers, signatures."""
