@@ -120,6 +120,11 @@ IMPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "edge/__init__.py": ((), ()),
     "edge/clock.py": ((), ()),
     "edge/credentials.py": (("passgate.core", "passgate.gateway.interfaces"), ()),
+    "edge/ledger_sql.py": (("passgate.core",), ("msgspec",)),
+    "edge/ledger_sqlite.py": (
+        ("passgate.core", "passgate.gateway.interfaces", "passgate.edge.ledger_sql"),
+        (),
+    ),
     "edge/logs.py": (("passgate.core", "passgate.gateway.interfaces"), ("msgspec",)),
     "edge/loop.py": ((), ("uvloop",)),
     "edge/wire/": (

@@ -25,6 +25,8 @@ from passgate.core.upstreams import upstream_of
 from passgate.edge import loop
 from passgate.edge.clock import SystemClock
 from passgate.edge.credentials import open_source
+from passgate.edge.ledger_sql import FILE_NAME, SchemaUnknown
+from passgate.edge.ledger_sqlite import SqliteLedger
 from passgate.edge.logs import LogLines
 from passgate.edge.wire import Listener, Outbox, Pool
 from passgate.gateway import interfaces
@@ -38,6 +40,10 @@ _LOOK_AT_FILES_S = 1.0
 
 Notice = Callable[[str], None]
 Load = Callable[[], Settings]
+
+
+class CannotStart(Exception):
+    """What keeps the gateway from starting; the text says what to do."""
 
 
 class TaskOwner:
@@ -97,6 +103,7 @@ class App:
         self._watchers = list(watchers)
         self._log_fd = log_fd
         self._log: LogLines | None = None
+        self.ledger: SqliteLedger | None = None
         self._clock = SystemClock()
         self._tasks = TaskOwner(self._report)
         self._stop = asyncio.Event()
@@ -109,17 +116,23 @@ class App:
         """Listen and serve.
 
         Raises:
+            CannotStart: The ledger is not one, or is required and cannot be written.
             OSError: An address cannot be bound.
         """
         settings = self.settings
         limits = settings.limits
         self._admission = Admission(limits.max_in_flight, limits.max_body_memory_mb << 20)
         running = asyncio.get_running_loop()
+        if settings.state_dir is not None:
+            path = settings.state_dir / FILE_NAME
+            keep_days = settings.ledger.keep_days
+            self.ledger = SqliteLedger(path, keep_days, self._clock, self._notice)
+            await running.run_in_executor(None, self._open_ledger, self.ledger)
         self._outbox = Outbox(running)
         if self._log_fd is not None:
             self._log = LogLines(self._log_fd, settings.log_format)
             self._watchers.append(self._log)
-        self._recorder = Recorder(self._watchers, running.call_later)
+        self._recorder = Recorder(self._watchers, running.call_later, self.ledger)
         self._readiness = Readiness(self._problems, self._warnings)
         self.pipeline = Pipeline(
             self._snapshot(settings),
@@ -135,15 +148,41 @@ class App:
         self.data = Listener(self.pipeline.handle, limits, self._outbox, self._report)
         self._site = Site(settings.admin, self._readiness)
         self.admin = Listener(self._site.handle, limits, self._outbox, self._report)
-        await self.data.open(settings.listen)
         try:
+            await self.data.open(settings.listen)
             await self.admin.open(settings.admin.listen)
         except OSError:
             await self.data.close()
+            await self._close_ledger()
             raise
         self._tasks.start(self._watch_files(), "watch files")
         gc.collect()
         gc.freeze()  # what lives as long as the process is not searched again
+
+    def _open_ledger(self, ledger: SqliteLedger) -> None:
+        """Open the ledger; one that is damaged keeps only those from starting who require it.
+
+        What passes by itself, such as a full disk, keeps nobody: nothing may be watching that
+        would start the gateway once more.
+
+        Raises:
+            CannotStart: It is not a ledger that we know, or it is required and damaged.
+        """
+        try:
+            ledger.open()
+        except SchemaUnknown as error:
+            raise CannotStart(f"the ledger {ledger.path}: {error}") from None
+        if self.settings.ledger.required:
+            if ledger.problem is not None and not ledger.passing:
+                ledger.close()
+                raise CannotStart(
+                    f"the ledger {ledger.path}: {ledger.problem} ([ledger] required = true)"
+                )
+            self._admission.required = ledger
+
+    async def _close_ledger(self) -> None:
+        if self.ledger is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.ledger.close)
 
     @property
     def addresses(self) -> tuple[Listen, Listen]:
@@ -193,6 +232,13 @@ class App:
             for problem in error.problems:
                 self._notice(f"  {problem}")
             return
+        self._goes_by(settings)
+        # Not waited for: a new source that hangs must not keep the others from being looked at.
+        self._tasks.start(self._refresh(), "credentials of a new configuration")
+        self._notice("the configuration was loaded anew")
+
+    def _goes_by(self, settings: Settings) -> None:
+        """Go by *settings* from now on, in all that can change while it runs."""
         old, self.settings = self.settings, settings
         if (old.listen, old.admin.listen) != (settings.listen, settings.admin.listen):
             self._notice("a changed listener needs a restart; all else is in force")
@@ -203,12 +249,12 @@ class App:
         self.pipeline.snapshot = self._snapshot(settings)
         self._admission.max_in_flight = settings.limits.max_in_flight
         self._admission.max_held_bytes = settings.limits.max_body_memory_mb << 20
+        self._admission.required = self.ledger if settings.ledger.required else None
+        if self.ledger is not None:
+            self.ledger.keep_days = settings.ledger.keep_days
         self.data.limits = self.admin.limits = settings.limits
         for lane in self._lanes.values():
             lane.pool.limits = settings.limits
-        # Not waited for: a new source that hangs must not keep the others from being looked at.
-        self._tasks.start(self._refresh(), "credentials of a new configuration")
-        self._notice("the configuration was loaded anew")
 
     async def _refresh(self) -> None:
         await asyncio.gather(*(lane.source.refresh() for lane in self._lanes.values()))
@@ -242,16 +288,21 @@ class App:
         return [(upstream.name, lane.source) for upstream, lane in self._lanes.items()]
 
     def _problems(self) -> list[str]:
-        sources = self._sources()
-        if any(source.usable for _, source in sources):
-            return []
-        return ["no upstream has a usable credential"]
+        said = []
+        if not any(source.usable for _, source in self._sources()):
+            said.append("no upstream has a usable credential")
+        if self.settings.ledger.required and self.ledger and self.ledger.problem:
+            said.append(f"the ledger: {self.ledger.problem}")
+        return said
 
     def _warnings(self) -> list[str]:
         said = list(self.settings.warnings)
         for name, source in self._sources():
             if source.problem is not None:
                 said.append(f"upstream {name}: {source.problem}")
+        ledger = self.ledger
+        if ledger is not None and ledger.problem is not None:
+            said.append(f"the ledger: {ledger.problem}; lost so far: {ledger.lost} records")
         return said
 
     def _report(self, error: Exception) -> None:
@@ -315,6 +366,7 @@ class App:
         for lane in self._lanes.values():
             lane.pool.close()
         self._recorder.flush()
+        await self._close_ledger()
         if self._log is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._log.close)
 

@@ -67,6 +67,9 @@ async def _serve(gateway: app.App, settings: Settings, key: str | None) -> int:
     except OSError as error:
         app.to_stderr(f"cannot listen: {error.strerror or error}; see [server] and [admin] port")
         return 1
+    except app.CannotStart as error:
+        app.to_stderr(f"cannot start: {error}")
+        return 1
     for warning in settings.warnings:
         app.to_stderr(f"note: {warning}")
     await gateway.serve(partial(_announce, gateway, settings, key))

@@ -124,6 +124,14 @@ BUSY = Fault(
     "the gateway is full; try again shortly",
     retry_after_s=1,
 )
+UNRECORDED = Fault(
+    Source.OURSELVES,
+    529,
+    "overloaded_error",
+    "busy",
+    "the gateway cannot record now what a request would use; try again shortly",
+    retry_after_s=2,
+)
 UNREACHABLE = Fault(
     Source.UPSTREAM, 502, "api_error", "upstream", "the model API could not be reached"
 )

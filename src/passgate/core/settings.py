@@ -168,6 +168,7 @@ class Settings:
     """One snapshot of everything the operator decided.
 
     Attributes:
+        state_dir: Where the ledger and clients are kept, or None where nothing is.
         warnings: What ``check`` and ``serve`` tell the operator, a sentence each.
         watched: Files whose change makes a new snapshot.
     """
@@ -180,6 +181,6 @@ class Settings:
     routes: tuple[RouteSettings, ...] = ()
     ledger: LedgerSettings = LedgerSettings()
     log_format: str = "json"
-    state_dir: Path = Path()
+    state_dir: Path | None = None
     warnings: tuple[str, ...] = ()
     watched: tuple[Path, ...] = ()

@@ -1,9 +1,10 @@
-"""Who may come in: the caps on exchanges in flight and on held bodies together."""
+"""Who may come in: the caps on exchanges in flight and on held bodies, and the ledger's say."""
 
 from __future__ import annotations
 
 from passgate.core import faults
 from passgate.core.faults import Refused
+from passgate.gateway.interfaces import Ledger
 
 
 class Admission:
@@ -12,6 +13,7 @@ class Admission:
     Attributes:
         in_flight: Exchanges now being served.
         held_bytes: Bodies now held, together.
+        required: The ledger without which nobody is let in, or None; swapped on reload.
     """
 
     def __init__(self, max_in_flight: int, max_held_bytes: int) -> None:
@@ -19,6 +21,7 @@ class Admission:
         self.held_bytes = 0
         self.max_in_flight = max_in_flight
         self.max_held_bytes = max_held_bytes
+        self.required: Ledger | None = None
 
     def enter(self, *, crowded: bool) -> Slot:
         """Let one exchange in, before any of its body is read.
@@ -27,10 +30,12 @@ class Admission:
             crowded: Whether there are more connections than allowed.
 
         Raises:
-            Refused: The gateway is full.
+            Refused: The gateway is full, or could not record what is used.
         """
         if crowded or self.in_flight >= self.max_in_flight:
             raise Refused(faults.BUSY)
+        if self.required is not None and self.required.problem is not None:
+            raise Refused(faults.UNRECORDED)
         self.in_flight += 1
         return Slot(self)
 

@@ -8,7 +8,7 @@ current task (time limits are the stack's).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from passgate.core.credential import Credential
@@ -149,6 +149,37 @@ class Pool(Protocol):
 
     def close(self) -> None:
         """Close every connection."""
+
+
+class Ledger(Protocol):
+    """Where the records of known callers are kept.
+
+    Nothing here waits or raises, but for ``open`` and ``close``, which are not for the loop.
+    """
+
+    @property
+    def backlog(self) -> int:
+        """How many rows are taken and not yet written."""
+
+    @property
+    def lost(self) -> int:
+        """How many rows were given up since the start."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be written now, naming no file; None while all is well."""
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Have *records* written, each once, soon; what there is no room for is counted."""
+
+    def reprice(self, prices: Mapping[str, tuple[int | None, str]]) -> None:
+        """Have cost in nano-USD and price status replaced in the rows with these ids.
+
+        It follows what was appended before. What cannot be written stays as it is.
+        """
+
+    def close(self) -> None:
+        """Write what is left, and no more from then on; waits, but not for ever."""
 
 
 Watcher = Callable[[Sequence[Record]], None]

@@ -1,11 +1,11 @@
-"""One record per exchange, told to every watcher."""
+"""One record per exchange, told to every watcher and kept in the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from passgate.core.exchange import Record
-from passgate.gateway.interfaces import Watcher
+from passgate.gateway.interfaces import Ledger, Watcher
 
 # Twenty times a second: soon enough for people, and a call each for many records.
 _SOON_S = 0.05
@@ -19,14 +19,18 @@ class Recorder:
     Args:
         watchers: Whom to tell.
         later: Calls a function after so many seconds; the loop's ``call_later``.
+        ledger: Where the records of known callers are kept, or None for nowhere.
 
     Attributes:
         failed: How often a watcher raised.
     """
 
-    def __init__(self, watchers: Sequence[Watcher], later: Later) -> None:
+    def __init__(
+        self, watchers: Sequence[Watcher], later: Later, ledger: Ledger | None = None
+    ) -> None:
         self._watchers = tuple(watchers)
         self._later = later
+        self._ledger = ledger
         self._records: list[Record] = []
         self.failed = 0
 
@@ -37,10 +41,12 @@ class Recorder:
         self._records.append(record)
 
     def flush(self) -> None:
-        """Tell the watchers now."""
+        """Tell the watchers now, then the ledger."""
         records, self._records = self._records, []
         for watcher in self._watchers if records else ():
             try:
                 watcher(records)
             except Exception:  # noqa: BLE001  a watcher's bug must not fail an exchange; it is counted
                 self.failed += 1
+        if self._ledger is not None and records:
+            self._ledger.append([record for record in records if record.client is not None])

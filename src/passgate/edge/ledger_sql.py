@@ -1,0 +1,217 @@
+"""The ledger as SQL: its schema, the numbered steps to it, and a record as a row.
+
+A column has the name and the value of the record's field; ``ts`` is in microseconds since
+1970. Raw counters are stored, so that history can be priced anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from passgate.core.exchange import Ending, Record
+
+_BUSY_S = 5.0
+FILE_NAME = "ledger.sqlite3"
+# "pgld": tells our files from those of other programs.
+_APPLICATION_ID = 0x70676C64
+
+# Index n leads from version n to n + 1. A step that was released is never changed, and a new
+# one only adds: an older process may still be writing while a newer one takes over its port.
+#
+# What reports read comes first: SQLite walks a row from its start. A text that an exchange
+# does not have costs one byte.
+_STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE exchanges (
+            seq INTEGER PRIMARY KEY,
+            ts INTEGER NOT NULL,
+            client TEXT NOT NULL,
+            model TEXT,
+            model_served TEXT,
+            status INTEGER,
+            ending TEXT NOT NULL,
+            error TEXT,
+            usage TEXT NOT NULL,
+            price_status TEXT,
+            cost_nusd INTEGER,
+            input_tokens INTEGER,
+            output_tokens INTEGER,
+            cache_read_tokens INTEGER,
+            cache_write_5m_tokens INTEGER,
+            cache_write_1h_tokens INTEGER,
+            thinking_tokens INTEGER,
+            ttfb_ms REAL,
+            first_token_ms REAL,
+            duration_ms REAL NOT NULL,
+            session TEXT,
+            agent TEXT,
+            parent_agent TEXT,
+            stream INTEGER NOT NULL,
+            web_searches INTEGER,
+            speed TEXT,
+            service_tier TEXT,
+            inference_geo TEXT,
+            iterations TEXT,
+            id TEXT NOT NULL,
+            method TEXT NOT NULL,
+            path TEXT NOT NULL,
+            route TEXT,
+            upstream TEXT,
+            queued_ms REAL,
+            bytes_up INTEGER NOT NULL,
+            bytes_down INTEGER NOT NULL,
+            stop_reason TEXT,
+            upstream_request_id TEXT,
+            peer TEXT NOT NULL,
+            attempts INTEGER NOT NULL
+        )
+        """,
+        # Nothing is counted twice, however often it is written.
+        "CREATE UNIQUE INDEX exchanges_id ON exchanges (id)",
+        "CREATE INDEX exchanges_ts ON exchanges (ts)",
+        "CREATE INDEX exchanges_pending ON exchanges (ts) WHERE price_status = 'pending'",
+    ),
+)
+VERSION = len(_STEPS)
+
+FIELDS = Record.__struct_fields__
+COLUMNS = ", ".join(FIELDS)
+_TS, _ENDING, _STREAM = map(FIELDS.index, ("ts", "ending", "stream"))
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_VALUES = f"({', '.join('?' * len(FIELDS))})"
+
+SELECT = f"SELECT {COLUMNS} FROM exchanges"  # noqa: S608  names of our own
+REPRICE = "UPDATE exchanges SET cost_nusd = ?, price_status = ? WHERE id = ?"
+DELETE_BEFORE = """
+    DELETE FROM exchanges
+    WHERE seq IN (SELECT seq FROM exchanges WHERE ts < ? ORDER BY ts LIMIT ?)
+"""
+
+
+class SchemaUnknown(Exception):
+    """The file is not a ledger that this version knows; the text says why and what to do."""
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Return a connection that can change nothing; who opened it closes it.
+
+    Raises:
+        FileNotFoundError: There is no ledger.
+        SchemaUnknown: It is not one that this version can read.
+        sqlite3.Error: It cannot be read.
+    """
+    if not path.exists():
+        raise FileNotFoundError(path)
+    # To be asked from a thread that is not this one: a scan is not for the loop.
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, check_same_thread=False)
+    try:
+        version = version_of(connection)
+    except BaseException:
+        connection.close()
+        raise
+    if version < VERSION:
+        connection.close()
+        raise SchemaUnknown(
+            "an older passgate wrote it; this one brings it up to date when it serves"
+        )
+    return connection
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema to this version, all of the way or none.
+
+    Raises:
+        SchemaUnknown: A newer version, or another program, wrote the file.
+        sqlite3.Error: It cannot be read or written.
+    """
+    if version_of(connection) == VERSION:
+        return
+    # Two processes that start together take turns; the second one finds nothing to do.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in chain(*_STEPS[version_of(connection) :]):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the version of the schema; 0 for an empty file.
+
+    Raises:
+        SchemaUnknown: A newer version, or another program, wrote the file.
+    """
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    [program] = connection.execute("PRAGMA application_id").fetchone()
+    [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables and program != _APPLICATION_ID:
+        raise SchemaUnknown("it is another program's database; move it aside")
+    if version > VERSION:
+        raise SchemaUnknown(
+            f"a newer passgate wrote it (schema {version}, this one knows {VERSION}); "
+            "run that version, or move the file aside to begin a new one"
+        )
+    return int(version)
+
+
+def micros(moment: datetime) -> int:
+    """Return *moment* as ``ts`` holds it."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(ts: int) -> datetime:
+    """Return what ``ts`` says, in UTC."""
+    return _EPOCH + ts * _MICROSECOND
+
+
+def row_of(record: Record) -> list[Any]:
+    """Return what is bound for *record*, in the order of its fields."""
+    row = list(msgspec.structs.astuple(record))
+    row[_TS] = micros(record.ts)
+    row[_ENDING] = record.ending.value
+    return row
+
+
+def record_of(row: Sequence[Any]) -> Record:
+    """Return the record that *row* was; *row* has the columns :data:`COLUMNS`."""
+    values = list(row)
+    values[_TS] = moment(row[_TS])
+    values[_ENDING] = Ending(row[_ENDING])
+    values[_STREAM] = bool(row[_STREAM])
+    return Record(*values)
+
+
+def insert(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
+    """Insert *records* by one statement; those that are there already are left alone."""
+    rows = ", ".join([_VALUES] * len(records))
+    connection.execute(
+        f"INSERT INTO exchanges ({COLUMNS}) VALUES {rows} "  # noqa: S608  names of our own
+        "ON CONFLICT (id) DO NOTHING",
+        list(chain.from_iterable(map(row_of, records))),
+    )
+
+
+def reprice(
+    connection: sqlite3.Connection, prices: Iterable[tuple[str, tuple[int | None, str]]]
+) -> None:
+    """Replace cost and price status of the rows with these ids."""
+    connection.executemany(REPRICE, ((cost, status, id_) for id_, (cost, status) in prices))
+
+
+def delete_before(connection: sqlite3.Connection, ts: int, most: int) -> int:
+    """Delete at most *most* rows that began before *ts*; return how many."""
+    return connection.execute(DELETE_BEFORE, (ts, most)).rowcount
