@@ -46,6 +46,7 @@ TABLE: dict[str, Row] = {
     "body": (faults.BODY_STALLED, DOWN, 400, "invalid_request_error", "http", None, False),
     "stalled": (faults.CLIENT_STALLED, DOWN, 408, "timeout_error", "timeout", None, False),
     "busy": (faults.BUSY, OURS, 529, "overloaded_error", "busy", 1, False),
+    "unrecorded": (faults.UNRECORDED, OURS, 529, "overloaded_error", "busy", 2, False),
     "unreachable": (faults.UNREACHABLE, UP, 502, "api_error", "upstream", None, False),
     "lost": (faults.UPSTREAM_LOST, UP, 502, "api_error", "upstream", None, False),
     "malformed": (faults.UPSTREAM_MALFORMED, UP, 502, "api_error", "upstream", None, False),
