@@ -1,4 +1,4 @@
-"""The simulated upstream and the settings of a gateway before it."""
+"""The simulated upstreams and the settings of a gateway before them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from passgate.core.settings import (
     UpstreamKind,
     UpstreamSettings,
 )
+from passgate.demo.gemini import Gemini
 from passgate.demo.upstream import Upstream
 
 
 class Simulated:
-    """A simulated upstream, with a client key and a credential made for one run.
+    """Two simulated upstreams, with a client key and a credential made for one run.
 
     Attributes:
         key: What a client shows the gateway.
@@ -30,35 +31,37 @@ class Simulated:
         self.key = f"pg_{secrets.token_urlsafe(32)}"
         self._credential = secrets.token_urlsafe(32)
         self._upstream = Upstream(credential=self._credential, pace_s=pace_s)
+        self._gemini = Gemini(keys={self._credential: "demo"}, pace_s=pace_s)
 
     async def start(self, listens: tuple[Listen, Listen]) -> Settings:
-        """Start the upstream; return settings of a gateway that uses it.
+        """Start the upstreams; return settings of a gateway that uses them.
 
         Args:
             listens: Where the gateway and its operator's listener are to be bound.
         """
         await self._upstream.start()
-        source = CredentialSettings(
-            CredentialKind.API_KEY, env="simulated", env_value=self._credential
-        )
-        upstream = UpstreamSettings(
-            "simulated",
-            UpstreamKind.ANTHROPIC,
-            tls=False,
-            host="127.0.0.1",
-            port=self._upstream.port,
-            prefix="",
-            credential=source,
-        )
+        await self._gemini.start()
         client = ClientSettings("demo", hashlib.sha256(self.key.encode()).digest())
         return Settings(
             listen=listens[0],
             admin=AdminSettings(listen=listens[1]),
             clients=(client,),
-            upstreams=(upstream,),
-            routes=(RouteSettings("*", "simulated"),),
+            upstreams=(
+                self._settings("simulated", UpstreamKind.ANTHROPIC, self._upstream.port),
+                self._settings("gemini", UpstreamKind.GEMINI, self._gemini.port),
+            ),
+            routes=(RouteSettings("gemini-*", "gemini"), RouteSettings("*", "simulated")),
+        )
+
+    def _settings(self, name: str, kind: UpstreamKind, port: int) -> UpstreamSettings:
+        source = CredentialSettings(
+            CredentialKind.API_KEY, env="simulated", env_value=self._credential
+        )
+        return UpstreamSettings(
+            name, kind, tls=False, host="127.0.0.1", port=port, prefix="", credential=source
         )
 
     async def close(self) -> None:
-        """End the upstream."""
+        """End the upstreams."""
         await self._upstream.close()
+        await self._gemini.close()
