@@ -125,6 +125,7 @@ IMPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("passgate.core", "passgate.gateway.interfaces", "passgate.edge.ledger_sql"),
         (),
     ),
+    "edge/gemini_keys.py": (("passgate.core", "passgate.gateway.interfaces"), ()),
     "edge/logs.py": (("passgate.core", "passgate.gateway.interfaces"), ("msgspec",)),
     "edge/loop.py": ((), ("uvloop",)),
     "edge/wire/": (

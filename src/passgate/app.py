@@ -20,11 +20,18 @@ from passgate.core import routing
 from passgate.core.auth import Client
 from passgate.core.credential import PLAN_TOKEN_PREFIX
 from passgate.core.faults import Refused
-from passgate.core.settings import ClientSettings, Listen, Settings, UpstreamSettings
+from passgate.core.settings import (
+    ClientSettings,
+    Listen,
+    Settings,
+    UpstreamKind,
+    UpstreamSettings,
+)
 from passgate.core.upstreams import upstream_of
 from passgate.edge import loop
 from passgate.edge.clock import SystemClock
-from passgate.edge.credentials import open_source
+from passgate.edge.credentials import lists_keys, open_source
+from passgate.edge.gemini_keys import Keyring, salt_of
 from passgate.edge.ledger_sql import FILE_NAME, SchemaUnknown
 from passgate.edge.ledger_sqlite import SqliteLedger
 from passgate.edge.logs import LogLines
@@ -209,10 +216,22 @@ class App:
     def _lane(self, upstream: UpstreamSettings, settings: Settings) -> Lane:
         pool = Pool(upstream, settings.limits, self._outbox, self._clock, self._tasks)
         source = open_source(upstream, self._clock, self._tasks)
+        keys = self._keys(upstream, source, settings.state_dir)
         # Listener and Pool are two halves of one stack: they hand each other their own
         # connections, of which the seams show only what the pipeline needs.
         seam = cast("interfaces.Pool", pool)
-        return Lane(upstream_of(upstream), source, seam, upstream.retry_stale)
+        return Lane(upstream_of(upstream), keys or source, seam, upstream.retry_stale, keys)
+
+    def _keys(
+        self, upstream: UpstreamSettings, source: CredentialSource, state_dir: Path | None
+    ) -> Keyring | None:
+        """Return the keys of a Gemini upstream."""
+        if upstream.kind is not UpstreamKind.GEMINI:
+            return None
+        fresh = secrets.token_bytes(16)
+        salt = fresh if state_dir is None else salt_of(state_dir / "gemini_salt", fresh)
+        kind, listed = upstream.credential.kind, lists_keys(upstream)
+        return Keyring(upstream.name, kind, source, self._clock, salt, listed=listed)
 
     async def reload(self) -> None:
         """Read the settings again; what is broken is refused and the old ones serve on."""

@@ -11,22 +11,24 @@ import ssl
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from passgate import __version__
 from passgate.core.credential import PLAN_TOKEN_PREFIX, Credential, CredentialMissing
+from passgate.core.gemini.keys import keys_in
 from passgate.core.settings import CredentialKind, Settings, UpstreamKind, UpstreamSettings
 from passgate.core.upstreams import KEY_FIELDS
 from passgate.edge.clock import SystemClock
-from passgate.edge.credentials import open_source
+from passgate.edge.credentials import lists_keys, open_source
 
 _LIMIT_S = 10.0
 _FREE = {
     UpstreamKind.ANTHROPIC: "/v1/models?limit=1",
     UpstreamKind.GEMINI: "/v1beta/models?pageSize=1",
 }
-_REFUSED = (401, 403)
+# Google says 400 to a key that is none.
+_REFUSED = {UpstreamKind.ANTHROPIC: (401, 403), UpstreamKind.GEMINI: (400, 401, 403)}
 _BROKEN = 500
 
 
@@ -40,6 +42,7 @@ class Finding:
         problem: What is wrong, or None.
         status: How it answered, or None where it was not asked or did not answer.
         plan_token: Whether the credential is the token of a Claude plan.
+        keys: How many keys its source holds, and how many of them can be used.
     """
 
     upstream: str
@@ -47,6 +50,7 @@ class Finding:
     problem: str | None
     status: int | None = None
     plan_token: bool = False
+    keys: tuple[int, int] | None = None
 
 
 async def probe(settings: Settings, *, live: bool = False) -> list[Finding]:
@@ -80,6 +84,8 @@ async def _look(upstream: UpstreamSettings, tasks: _Tasks, live: bool) -> Findin
         credential = await source.current()
     except CredentialMissing:
         return Finding(upstream.name, usable=False, problem=source.problem)
+    if lists_keys(upstream):
+        return await _look_at_keys(upstream, credential, live)
     status, problem = await _answer(upstream, credential) if live else (None, None)
     return Finding(
         upstream.name,
@@ -87,6 +93,29 @@ async def _look(upstream: UpstreamSettings, tasks: _Tasks, live: bool) -> Findin
         problem=problem or source.problem,
         status=status,
         plan_token=credential.secret.startswith(PLAN_TOKEN_PREFIX),
+    )
+
+
+async def _look_at_keys(upstream: UpstreamSettings, listed: Credential, live: bool) -> Finding:  # noqa: FBT001
+    """Return what is found of the upstream whose source *listed* its keys."""
+    keys = keys_in(listed.secret, b"")
+    if not live:
+        return Finding(upstream.name, usable=True, problem=None, keys=(len(keys), len(keys)))
+    answers = await asyncio.gather(
+        *(_answer(upstream, replace(listed, secret=key.secret)) for key in keys)
+    )
+    wrong = [
+        f"{problem} with {key.name}" if len(keys) > 1 else problem
+        for key, (_, problem) in zip(keys, answers, strict=True)
+        if problem
+    ]
+    good = len(keys) - len(wrong)
+    return Finding(
+        upstream.name,
+        usable=good > 0,
+        problem="; ".join(wrong) or None,
+        status=answers[0][0],
+        keys=(len(keys), good),
     )
 
 
@@ -103,12 +132,12 @@ async def _answer(
         # Not the text: it may hold an address, and what the other side sent.
         what = getattr(error, "strerror", None) or type(error).__name__
         return None, f"could not be asked: {what}"
-    return status, _judged(status, credential.kind)
+    return status, _judged(status, credential.kind, upstream.kind)
 
 
-def _judged(status: int, kind: CredentialKind) -> str | None:
+def _judged(status: int, kind: CredentialKind, api: UpstreamKind) -> str | None:
     """Return what a status says is wrong; one that only lacks a list of models is well."""
-    if status in _REFUSED and kind is not CredentialKind.CLIENT:
+    if status in _REFUSED[api] and kind is not CredentialKind.CLIENT:
         return f"refuses the credential ({status})"
     return f"is out of order ({status})" if status >= _BROKEN else None
 

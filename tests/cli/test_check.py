@@ -125,7 +125,7 @@ def test_what_would_run(run: Run, tmp_path: Path) -> None:
             "admin     http://[::]:8788, with a key",
             "client    ci: claude-* at /v1/messages, expires 2999-01-31T00:00:00Z",
             "upstream  up: http://127.0.0.1:1/pre, api_key of the variable MINE: usable",
-            f"upstream  google: http://127.0.0.1:2/pre, api_key of the file {keys}: usable",
+            f"upstream  google: http://127.0.0.1:2/pre, api_key of the file {keys}: usable, 1 key",
             "upstream  cmd: http://127.0.0.1:3/pre, bearer of the command echo: usable",
             "upstream  own: http://127.0.0.1:4/pre, the client's own credential: usable",
             "upstream  open: http://127.0.0.1:5/pre, no credential: usable",
@@ -168,6 +168,8 @@ def test_what_would_run_for_programs(run: Run, tmp_path: Path) -> None:
         "source": "env",
         "usable": True,
         "status": None,
+        "keys": None,
+        "usable_keys": None,
     }
     expected = {
         "ok": True,
@@ -296,6 +298,26 @@ def test_live_judges_the_answer(
         answer,
         [f"upstream up: {expected}"] if expected else [],
     ) == (status, said["upstreams"][0]["status"], said["problems"])
+
+
+def test_keys_of_gemini(run: Run, upstream: Server, tmp_path: Path) -> None:
+    """How many keys a file holds is said, and live each of them is asked with."""
+    (tmp_path / "keys").write_text("team=one\ntwo\n")
+    (tmp_path / "keys").chmod(0o600)
+    credential = '{ kind = "api_key", file = "keys" }'
+    text = CLIENT + upstream_table(upstream.server_port, credential, "gemini")
+    _, quiet = run(text)
+    _, good = run(text, "--live")
+    upstream.status = 400
+    status, bad = run(text, "--live", "--format", "json")
+    said = json.loads(bad)
+    refused = [f"upstream up: refuses the credential (400) with {k}" for k in ("team", "key 2")]
+
+    assert "usable, 2 of 2 keys" in quiet
+    assert "usable, 2 of 2 keys, answered 200" in good
+    assert ["one", "two"] * 2 == [fields["x-goog-api-key"] for _, fields in upstream.asked]
+    assert (1, "; ".join(refused).replace("; upstream up:", ";")) == (status, said["problems"][0])
+    assert (2, 0) == tuple(said["upstreams"][0][key] for key in ("keys", "usable_keys"))
 
 
 def test_live_with_a_plan_token(

@@ -9,7 +9,8 @@ from passgate.core.credential import (
     Credential,
     CredentialMissing,
     Unusable,
-    first_key,
+    key_lines,
+    key_list,
     only_secret,
 )
 from passgate.core.settings import CredentialKind
@@ -76,28 +77,22 @@ def test_no_value_splits_a_header(raw: bytes) -> None:
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        pytest.param(b"abc", b"abc", id="one line"),
-        pytest.param(b"# first\n\n  abc  \ndef\n", b"abc", id="comment and empty line"),
-        pytest.param(b"\r\nabc\r\n", b"abc", id="CRLF"),
-        pytest.param(b"team-1=abc", b"abc", id="label"),
-        pytest.param(b"team=a=b", b"a=b", id="key with an equals sign"),
-        pytest.param(b"abc=", b"abc=", id="nothing follows"),
-        pytest.param(b"l" * 32 + b"=k", b"k", id="label of 32"),
-        pytest.param(b"l" * 33 + b"=k", b"l" * 33 + b"=k", id="label of 33 is no label"),
-        pytest.param(b"a.b=k", b"a.b=k", id="label with a dot is no label"),
-        pytest.param(b"=k", b"=k", id="no label before the equals sign"),
-        pytest.param(b"bad key\nteam=bad\xff\ngood", b"good", id="unusable ones are passed over"),
+        pytest.param(b"abc", [b"abc"], id="one line"),
+        pytest.param(b"# first\n\n  abc  \ndef\n", [b"abc", b"def"], id="comment and empty line"),
+        pytest.param(b"\r\nabc\r\n", [b"abc"], id="CRLF"),
+        pytest.param(b"team-1=abc", [b"team-1=abc"], id="label"),
+        pytest.param(b"abc=", [b"abc="], id="nothing follows"),
+        pytest.param(b"bad key\nteam=bad\xff\ngood", [b"good"], id="unusable ones are passed over"),
+        pytest.param(b"", [], id="empty"),
+        pytest.param(b"\n# only\n", [], id="comments"),
+        pytest.param(b"a b\n", [], id="unusable"),
     ],
 )
-def test_first_key(raw: bytes, expected: bytes) -> None:
-    """The first line that holds a usable key counts, without its label."""
-    assert expected == first_key(raw)
-
-
-@pytest.mark.parametrize(
-    "raw", [b"", b"\n# only\n", b"a b\n"], ids=["empty", "comments", "unusable"]
-)
-def test_no_key(raw: bytes) -> None:
-    """A file without a usable key is no credential."""
-    with pytest.raises(Unusable, match="holds no usable key"):
-        first_key(raw)
+def test_key_lines(raw: bytes, expected: list[bytes]) -> None:
+    """Each line that holds a usable key counts; a list of none is no credential."""
+    assert expected == key_lines(raw)
+    if expected:
+        assert b"\n".join(expected) == key_list(raw)
+    else:
+        with pytest.raises(Unusable, match="holds no usable key"):
+            key_list(raw)

@@ -190,12 +190,12 @@ async def test_file_before_the_first_look(
 
 
 async def test_keys_file_of_gemini(tmp_path: Path, clock: FakeClock, tasks: RunningTasks) -> None:
-    """For a Gemini upstream the file lists keys, for now the first usable one is shown."""
+    """For a Gemini upstream the file lists keys, of which ``gemini_keys.py`` chooses."""
     (tmp_path / "keys").write_text("# ours\nteam=first\nsecond\n")
     credential = CredentialSettings(CredentialKind.API_KEY, file=tmp_path / "keys")
     source = open_source(upstream(credential, UpstreamKind.GEMINI), clock, tasks)
     got = await shown(source)
-    expected = b"first"
+    expected = b"team=first\nsecond"
 
     assert expected == got
 

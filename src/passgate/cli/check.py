@@ -122,6 +122,8 @@ def _as_json(settings: Settings, findings: list[Finding], problems: list[str]) -
                 "source": upstream.credential.source,
                 "usable": found.usable,
                 "status": found.status,
+                "keys": None if found.keys is None else found.keys[0],
+                "usable_keys": None if found.keys is None else found.keys[1],
             }
             for upstream, found in zip(settings.upstreams, findings, strict=True)
         ],
@@ -152,6 +154,9 @@ def _url(upstream: UpstreamSettings) -> str:
 def _state(upstream: UpstreamSettings, found: Finding) -> str:
     answered = "" if found.status is None else f", answered {found.status}"
     usable = _coloured("usable", _GREEN) if found.usable else _coloured("not usable", _RED)
+    if found.keys is not None:
+        total, good = found.keys
+        usable += f", {good} of {total} keys" if total > 1 else ", 1 key"
     return f"{_origin(upstream.credential)}: {usable}{answered}"
 
 

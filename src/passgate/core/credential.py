@@ -18,7 +18,8 @@ MAX_SOURCE_BYTES = 65_536
 # RFC 9110, 5.5 would let a field hold spaces too. No API's key has one, but a pasted
 # ``Bearer ...`` and a file with two keys in a line do.
 _SECRET = re.compile(rb"[!-~]+")
-_LABELLED = re.compile(rb"[A-Za-z0-9_-]{1,32}=(.+)")
+LABELLED = re.compile(rb"([A-Za-z0-9_-]{1,32})=(.+)")
+"""A line of a keys file with a label; its groups are label and key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +64,29 @@ def only_secret(raw: bytes) -> bytes:
     return secret
 
 
-def first_key(raw: bytes) -> bytes:
-    """Return the first usable key of a keys file.
+def key_lines(raw: bytes) -> list[bytes]:
+    """Return the lines of a keys file that hold a key, with its label where it has one.
 
     One key a line, ``#`` starts a comment line. A line is ``label=key`` where the label
     is 1 to 32 of ``A-Za-z0-9_-`` and something follows; else the whole line is the key.
+    """
+    lines = []
+    for line in raw.splitlines():
+        text = line.strip()
+        labelled = LABELLED.fullmatch(text)
+        key = labelled[2].strip() if labelled else text
+        if not text.startswith(b"#") and _SECRET.fullmatch(key):
+            lines.append(text)
+    return lines
+
+
+def key_list(raw: bytes) -> bytes:
+    """Return the lines of a keys file that hold a key.
 
     Raises:
         Unusable: There is none.
     """
-    for line in raw.splitlines():
-        text = line.strip()
-        labelled = _LABELLED.fullmatch(text)
-        key = labelled[1].strip() if labelled else text
-        if not text.startswith(b"#") and _SECRET.fullmatch(key):
-            return key
-    raise Unusable("holds no usable key")
+    lines = key_lines(raw)
+    if not lines:
+        raise Unusable("holds no usable key")
+    return b"\n".join(lines)

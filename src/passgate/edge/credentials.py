@@ -20,7 +20,7 @@ from passgate.core.credential import (
     Credential,
     CredentialMissing,
     Unusable,
-    first_key,
+    key_list,
     only_secret,
 )
 from passgate.core.settings import CredentialKind, UpstreamKind, UpstreamSettings
@@ -337,6 +337,13 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
             await process.communicate()
 
 
+def lists_keys(settings: UpstreamSettings) -> bool:
+    """Return whether the credential's source is a list of keys, of which each will do."""
+    source = settings.credential
+    google = settings.kind is UpstreamKind.GEMINI and source.kind is CredentialKind.API_KEY
+    return google and source.file is not None
+
+
 def _from_env(settings: UpstreamSettings, clock: Clock, tasks: Tasks) -> CredentialSource:
     credential, problem = None, None
     source = settings.credential
@@ -351,8 +358,7 @@ def _from_env(settings: UpstreamSettings, clock: Clock, tasks: Tasks) -> Credent
 def _from_file(settings: UpstreamSettings, clock: Clock, tasks: Tasks) -> CredentialSource:
     source = settings.credential
     assert source.file is not None  # noqa: S101  by SOURCES
-    lists_keys = settings.kind is UpstreamKind.GEMINI and source.kind is CredentialKind.API_KEY
-    reader = FileReader(source.file, first_key if lists_keys else only_secret)
+    reader = FileReader(source.file, key_list if lists_keys(settings) else only_secret)
     return Fetched(settings.name, source.kind, reader, clock, tasks)
 
 

@@ -8,11 +8,13 @@ current task (time limits are the stack's).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from passgate.core.credential import Credential
 from passgate.core.exchange import AnswerHead, Ending, Outbound, Record, RequestHead
+from passgate.core.gemini.keys import Counts, Key
+from passgate.core.gemini.status import GoogleError
 from passgate.core.settings import Limits
 
 
@@ -48,6 +50,10 @@ class CredentialSource(Protocol):
     def cached(self) -> Credential | None:
         """The credential, where ``current`` would give it at once."""
 
+    @property
+    def fetched_s(self) -> float | None:
+        """Monotonic time at which the source last gave something, or None."""
+
     async def current(self) -> Credential:
         """Return the credential, at once where one is cached.
 
@@ -60,6 +66,41 @@ class CredentialSource(Protocol):
 
     async def refresh(self) -> None:
         """Look whether the source has changed. Called each second; never raises."""
+
+
+class Keys(CredentialSource, Protocol):
+    """The keys of a Gemini upstream, of which each call shows one."""
+
+    @property
+    def counts(self) -> Counts:
+        """How many keys there are, and how many can be used."""
+
+    async def ready(self) -> None:
+        """Return when the keys are read.
+
+        Raises:
+            CredentialMissing: There is none.
+        """
+
+    def choose(
+        self, model: str, conversation: bytes, scope: str | None, tried: Collection[Key]
+    ) -> Key | None:
+        """Return the key for a translated call, or None where none is left."""
+
+    def first(self, model: str) -> Key:
+        """Return the first key in order that is ready for *model*, else the first of all."""
+
+    def named(self, secret_scope: str) -> Key | None:
+        """Return the key with that scope, if there still is one."""
+
+    def shown(self, key: Key) -> Credential:
+        """Return *key* as what the upstream is shown."""
+
+    def learn(self, key: Key, model: str, said: GoogleError | None) -> None:
+        """Take note of an answer: an error, or None where it was none."""
+
+    def soonest(self, model: str) -> tuple[float, bool] | None:
+        """Return in how many seconds a key is ready for *model*, and whether on a new day."""
 
 
 class Downstream(Protocol):

@@ -17,7 +17,14 @@ from passgate.core.routing import PathKind, Routes
 from passgate.core.upstreams import PassThrough
 from passgate.gateway import local
 from passgate.gateway.admission import Admission, Slot
-from passgate.gateway.interfaces import Answer, Clock, CredentialSource, Downstream, Pool
+from passgate.gateway.interfaces import (
+    Answer,
+    Clock,
+    CredentialSource,
+    Downstream,
+    Keys,
+    Pool,
+)
 from passgate.gateway.local import Readiness
 from passgate.gateway.recorder import Recorder
 
@@ -31,12 +38,21 @@ _LEFT = Ending.CLIENT_LEFT
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Everything that leads to one upstream."""
+    """Everything that leads to one upstream.
+
+    Attributes:
+        upstream: What it is sent.
+        source: Where its credential comes from.
+        pool: The connections to it.
+        retry_stale: Whether what a reused connection lost unanswered is repeated once.
+        keys: The same source, where it holds the keys of a Gemini upstream.
+    """
 
     upstream: PassThrough
     source: CredentialSource
     pool: Pool
     retry_stale: bool
+    keys: Keys | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -315,6 +315,7 @@ class StaticSource:
 
     usable = True
     problem = None
+    fetched_s = 0.0
 
     def __init__(self, credential: Credential) -> None:
         self.cached = credential
