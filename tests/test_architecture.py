@@ -128,13 +128,22 @@ IMPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "edge/gemini_keys.py": (("passgate.core", "passgate.gateway.interfaces"), ()),
     "edge/logs.py": (("passgate.core", "passgate.gateway.interfaces"), ("msgspec",)),
     "edge/loop.py": ((), ("uvloop",)),
+    "edge/metrics.py": (
+        ("passgate.__version__", "passgate.core", "passgate.gateway.interfaces"),
+        ("prometheus_client",),
+    ),
     "edge/wire/": (
         ("passgate.core", "passgate.gateway.interfaces", "passgate.edge.wire"),
         ("httptools",),
     ),
     # Readiness is one value that both listeners tell; the seams hold no values.
     "admin/": (
-        ("passgate.core", "passgate.gateway.interfaces", "passgate.gateway.local.Readiness"),
+        (
+            "passgate.admin",
+            "passgate.core",
+            "passgate.gateway.interfaces",
+            "passgate.gateway.local.Readiness",
+        ),
         ("msgspec",),
     ),
     "cli/": (
@@ -196,7 +205,11 @@ def test_one_file_for_a_library() -> None:
     libraries = {name: files for name, files in users.items() if name not in _STDLIB}
     del libraries["passgate"], libraries["msgspec"]  # JSON is no input or output
 
-    assert {"httptools": {"edge/wire/heads.py"}, "uvloop": {"edge/loop.py"}} == libraries
+    assert {
+        "httptools": {"edge/wire/heads.py"},
+        "prometheus_client": {"edge/metrics.py"},
+        "uvloop": {"edge/loop.py"},
+    } == libraries
 
 
 _NOT_IN_CORE = (

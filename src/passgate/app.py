@@ -14,20 +14,26 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from passgate import __version__
+from passgate.admin.live import Feed, Sources
 from passgate.admin.site import Site
 from passgate.config import PLAN_NOTICE, ConfigError
 from passgate.core import routing
 from passgate.core.auth import Client
 from passgate.core.credential import PLAN_TOKEN_PREFIX
 from passgate.core.faults import Refused
+from passgate.core.live import Running
+from passgate.core.ratelimits import headroom
 from passgate.core.settings import (
     ClientSettings,
+    CredentialKind,
     Listen,
     Settings,
     UpstreamKind,
     UpstreamSettings,
 )
 from passgate.core.upstreams import upstream_of
+from passgate.core.vitals import LedgerState, UpstreamState, Vitals
 from passgate.edge import loop
 from passgate.edge.clock import SystemClock
 from passgate.edge.credentials import lists_keys, open_source
@@ -35,6 +41,7 @@ from passgate.edge.gemini_keys import Keyring, salt_of
 from passgate.edge.ledger_sql import FILE_NAME, SchemaUnknown
 from passgate.edge.ledger_sqlite import SqliteLedger
 from passgate.edge.logs import LogLines
+from passgate.edge.metrics import Metrics
 from passgate.edge.wire import Listener, Outbox, Pool
 from passgate.gateway import interfaces
 from passgate.gateway.admission import Admission
@@ -139,6 +146,17 @@ class App:
         if self._log_fd is not None:
             self._log = LogLines(self._log_fd, settings.log_format)
             self._watchers.append(self._log)
+        self._metrics = Metrics()
+        self._started_s = self._clock.wall()
+        sources = Sources(
+            __version__,
+            self._clock.monotonic,
+            self._vitals,
+            self._running,
+            self._metrics.totals,
+        )
+        self._feed = Feed(sources, running.call_later)
+        self._watchers += [self._metrics, self._feed]
         self._recorder = Recorder(self._watchers, running.call_later, self.ledger)
         self._readiness = Readiness(self._problems, self._warnings)
         self.pipeline = Pipeline(
@@ -153,7 +171,7 @@ class App:
         await self._refresh()
         self._tell_of_plan_tokens()
         self.data = Listener(self.pipeline.handle, limits, self._outbox, self._report)
-        self._site = Site(settings.admin, self._readiness)
+        self._site = Site(settings.admin, self._readiness, self._scrape, self._feed)
         self.admin = Listener(self._site.handle, limits, self._outbox, self._report)
         try:
             await self.data.open(settings.listen)
@@ -324,6 +342,49 @@ class App:
             said.append(f"the ledger: {ledger.problem}; lost so far: {ledger.lost} records")
         return said
 
+    # How things stand, for who asks at the operator's listener.
+
+    async def _scrape(self, accept: str) -> tuple[str, bytes]:
+        work = self._metrics.scrape(self._vitals(), accept)
+        scrape: asyncio.Task[tuple[str, bytes]] = self._tasks.start(work, "metrics")
+        return await scrape
+
+    def _vitals(self) -> Vitals:
+        ledger = self.ledger
+        return Vitals(
+            wall_s=self._clock.wall(),
+            started_s=self._started_s,
+            in_flight=self._admission.in_flight,
+            max_in_flight=self._admission.max_in_flight,
+            held_bytes=self._admission.held_bytes,
+            connections=self.data.connections,
+            draining=self._readiness.draining,
+            warnings=(*self._problems(), *self._warnings()),
+            upstreams=tuple(self._upstream(*each) for each in self._lanes.items()),
+            ledger=None
+            if ledger is None
+            else LedgerState(ledger.backlog, ledger.lost, ledger.problem),
+            log_dropped=0 if self._log is None else self._log.dropped,
+            watchers_failed=self._recorder.failed,
+            live_watchers=self._feed.readers,
+            live_dropped=self._feed.dropped,
+        )
+
+    def _upstream(self, settings: UpstreamSettings, lane: Lane) -> UpstreamState:
+        source, fetched_s = lane.source, lane.source.fetched_s
+        own = settings.credential.kind is not CredentialKind.CLIENT  # else each has his own limits
+        return UpstreamState(
+            settings.name,
+            lane.pool.state(),
+            source.usable,
+            source.problem,
+            None if fetched_s is None else self._clock.monotonic() - fetched_s,
+            headroom(lane.pool.last_told, self._clock.wall()) if own else (),
+        )
+
+    def _running(self) -> list[Running]:
+        return []
+
     def _report(self, error: Exception) -> None:
         """Tell of a bug by its place in our code: its text could hold what must not be shown."""
         trace = error.__traceback__
@@ -380,6 +441,7 @@ class App:
         """Close everything; what is recorded is written."""
         self.data.stop_exchanges()
         await self.data.close()
+        await self._feed.close()
         await self.admin.close()
         await self._tasks.cancel_all()
         for lane in self._lanes.values():

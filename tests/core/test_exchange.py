@@ -155,3 +155,18 @@ def test_values_do_not_change() -> None:
     with pytest.raises(AttributeError):
         RequestHead().method = "GET"  # type: ignore[misc]  # that it cannot be is the point
     assert isinstance(tally().record, Record)
+
+
+ASKED = {
+    "none": ("", b""),
+    "one": ("\r\nAccept: text/plain", b"text/plain"),
+    "spelling": ("\r\nACCEPT:text/plain ", b"text/plain"),
+    "two": ("\r\naccept: a\r\nX: y\r\nAccept: b", b"a,b"),
+    "longer-name": ("\r\naccept-encoding: gzip", b""),
+}
+
+
+@pytest.mark.parametrize(("raw", "expected"), ASKED.values(), ids=ASKED.keys())
+def test_field(raw: str, expected: bytes) -> None:
+    """Any field can be asked for by its name, however it is spelt and repeated."""
+    assert expected == RequestHead(raw_fields=raw.encode()).field(b"accept")

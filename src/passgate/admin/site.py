@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import msgspec
 
+from passgate.admin.live import Feed
 from passgate.core import auth, faults
-from passgate.core.faults import Refused
+from passgate.core.exchange import RequestHead
+from passgate.core.faults import DownstreamLeft, Drained, Refused
 from passgate.core.settings import AdminSettings
 from passgate.gateway.interfaces import Downstream
 from passgate.gateway.local import Readiness
@@ -16,17 +22,36 @@ from passgate.gateway.local import Readiness
 _OK = msgspec.json.encode({"status": "ok"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _FOREIGN_HOST = faults.scope("a host name that is not in [admin] allowed_hosts")
+_KEY = replace(
+    faults.KEY,
+    message="this needs the admin key, in x-api-key, as Authorization: Bearer, or, from a "
+    "browser, as the password",
+)
+# Browsers then ask for a password; the name does not matter.
+_ASK_FOR_KEY = b'\r\nwww-authenticate: Basic realm="passgate", charset="UTF-8"'
+
+Scrape = Callable[[str], Awaitable[tuple[str, bytes]]]
 
 
 class Site:
-    """Health for probes; more comes with the ledger.
+    """Health for probes, metrics and the live feed for who has the admin key, if there is one.
 
     A page in the operator's browser can reach a loopback address under a name of its own
     (DNS rebinding), so the ``Host`` must be one that we know.
+
+    Args:
+        settings: Who may ask.
+        readiness: What ``/readyz`` says.
+        scrape: Returns the media type and the text of all metrics, for an ``Accept``.
+        feed: The live feed.
     """
 
-    def __init__(self, settings: AdminSettings, readiness: Readiness) -> None:
+    def __init__(
+        self, settings: AdminSettings, readiness: Readiness, scrape: Scrape, feed: Feed
+    ) -> None:
         self._readiness = readiness
+        self._scrape = scrape
+        self._feed = feed
         self.goes_by(settings)
 
     def goes_by(self, settings: AdminSettings) -> None:
@@ -39,13 +64,13 @@ class Site:
     async def handle(self, down: Downstream) -> None:
         """Answer one request."""
         try:
-            status, body = self._answer(down)
+            await self._answer(down)
         except Refused as refused:
-            down.answer(*faults.answer(refused.fault, "req_admin", google=False))
-        else:
-            down.answer(faults.local_answer(status, body), body)
+            _refuse(refused.fault, down)
+        except (DownstreamLeft, Drained):
+            down.abort()
 
-    def _answer(self, down: Downstream) -> tuple[int, bytes]:
+    async def _answer(self, down: Downstream) -> None:
         head = down.head
         if head.fault is not None:
             raise Refused(head.fault)
@@ -54,16 +79,53 @@ class Site:
             raise Refused(_FOREIGN_HOST)
         if head.method not in ("GET", "HEAD"):
             raise Refused(faults.NOT_FOUND)
-        if head.path == "/healthz":
-            return 200, _OK
-        if head.path == "/readyz":
-            return self._readiness.state(details=self._knows(auth.presented_key(head.said, None)))
-        raise Refused(faults.NOT_FOUND)
+        match head.path:
+            case "/healthz":
+                _tell(down, 200, _OK)
+            case "/readyz":
+                _tell(down, *self._readiness.state(details=self._knows(head)))
+            case "/metrics":
+                self._admit(head)
+                media_type, text = await self._scrape(head.field(b"accept").decode("latin-1"))
+                _tell(down, 200, text, media_type)
+            case "/live" if head.method == "GET":
+                self._admit(head)
+                await self._feed.serve(down)
+            case _:
+                raise Refused(faults.NOT_FOUND)
 
-    def _knows(self, key: bytes) -> bool:
+    def _admit(self, head: RequestHead) -> None:
+        if not self._knows(head):
+            raise Refused(_KEY)
+
+    def _knows(self, head: RequestHead) -> bool:
         if self._key_digest is None:
             return True  # loopback only: the configuration sees to that
+        key = auth.presented_key(head.said, None) or _password(head.said.get(b"authorization", b""))
         return hmac.compare_digest(hashlib.sha256(key).digest(), self._key_digest)
+
+
+def _tell(down: Downstream, status: int, body: bytes, media_type: str = "application/json") -> None:
+    down.answer(faults.local_answer(status, body, media_type=media_type.encode()), body)
+
+
+def _refuse(fault: faults.Fault, down: Downstream) -> None:
+    if down.committed:
+        down.abort()  # a reader that took nothing for too long
+        return
+    head, body = faults.answer(fault, "req_admin", google=False)
+    down.answer(head + _ASK_FOR_KEY if fault is _KEY else head, body)
+
+
+def _password(authorization: bytes) -> bytes:
+    """Return the password of a browser's ``Basic`` authorization, empty where there is none."""
+    scheme, _, value = authorization.partition(b" ")
+    if scheme.lower() != b"basic":
+        return b""
+    try:
+        return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
 
 
 def _said(host: str) -> str:

@@ -56,6 +56,17 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
     http10: bool = False
     fault: Fault | None = None
 
+    def field(self, name: bytes) -> bytes:
+        """Return a field that is not in ``said``, by its name in small letters.
+
+        Empty where it was not sent; repeated ones are joined by commas. For requests that
+        are answered here: it looks at every line.
+        """
+        size = len(name) + 1
+        lines = self.raw_fields.split(b"\r\n")
+        found = (line[size:].strip() for line in lines if line[:size].lower() == name + b":")
+        return b",".join(found)
+
     def __repr__(self) -> str:
         return f"RequestHead({self.method} {self.path})"  # the rest may hold a key
 

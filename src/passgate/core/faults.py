@@ -185,16 +185,20 @@ def http(status: int, message: str) -> Fault:
     return Fault(Source.DOWNSTREAM, status, "invalid_request_error", "http", message, closes=True)
 
 
-def local_answer(status: int, body: bytes, more: bytes = b"") -> bytes:
+def local_answer(
+    status: int, body: bytes, more: bytes = b"", media_type: bytes = b"application/json"
+) -> bytes:
     """Return the head of an answer that we author, without framing for the connection.
 
     Args:
         status: HTTP status.
-        body: The JSON body that will follow.
+        body: The body that will follow.
         more: Further field lines, each with its CRLF in front.
+        media_type: What the body is.
     """
-    return b"%s\r\ncontent-type: application/json\r\ncontent-length: %d%s" % (
+    return b"%s\r\ncontent-type: %s\r\ncontent-length: %d%s" % (
         status_line(status),
+        media_type,
         len(body),
         more,
     )

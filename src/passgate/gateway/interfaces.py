@@ -16,6 +16,7 @@ from passgate.core.exchange import AnswerHead, Ending, Outbound, Record, Request
 from passgate.core.gemini.keys import Counts, Key
 from passgate.core.gemini.status import GoogleError
 from passgate.core.settings import Limits
+from passgate.core.vitals import PoolState
 
 
 class Clock(Protocol):
@@ -137,6 +138,19 @@ class Downstream(Protocol):
     def answer(self, head: bytes, body: bytes) -> None:
         """Send a whole answer that we author and end the exchange."""
 
+    def begin(self, head: bytes) -> None:
+        """Begin an answer that we author piece by piece: ``send``, and ``finish`` at its end."""
+
+    def send(self, data: bytes) -> bool:
+        """Send a piece, not empty, of what was begun; return whether that was done.
+
+        False, and nothing was sent: the client reads slower than we write. What to do then,
+        wait or leave it out, is the caller's to decide; nothing is kept for it.
+        """
+
+    def finish(self) -> None:
+        """End what was begun."""
+
     def abort(self) -> None:
         """Cut the connection, so that what was sent does not look complete."""
 
@@ -159,9 +173,11 @@ class Pool(Protocol):
 
     Attributes:
         limits: Bounds of time; may be swapped while running.
+        last_told: Head of the last answer that said something of rate limits, else empty.
     """
 
     limits: Limits
+    last_told: bytes
 
     def open(
         self,
@@ -184,6 +200,9 @@ class Pool(Protocol):
             Refused: Not reachable, broke, malformed or silent before its head.
             UpstreamStale: A reused connection ended without one byte.
         """
+
+    def state(self) -> PoolState:
+        """Return what it holds now, and what it did since it was made."""
 
     def retire(self) -> None:
         """Open nothing more; what runs ends by itself."""

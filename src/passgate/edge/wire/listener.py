@@ -95,6 +95,11 @@ class Listener:
         self.address = listening.getsockname()[:2]
         self._tick()
 
+    @property
+    def connections(self) -> int:
+        """How many there are now, idle ones included."""
+        return len(self._connections)
+
     def _tick(self) -> None:
         tick_s = tick_of(self.limits)
         for connection in tuple(self._connections):

@@ -10,6 +10,7 @@ from passgate.core import faults
 from passgate.core.exchange import Outbound
 from passgate.core.faults import Refused
 from passgate.core.settings import Limits, UpstreamSettings
+from passgate.core.vitals import PoolState
 from passgate.edge.wire.buffered import READ_BYTES, Buffered
 from passgate.edge.wire.client import ClientConnection
 from passgate.edge.wire.listener import tick_of
@@ -28,6 +29,7 @@ class Pool:
 
     Attributes:
         limits: Bounds of time; may be swapped while running.
+        last_told: Head of the last answer that said something of rate limits, else empty.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class Pool:
         self._tls: ssl.SSLContext | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._retired = False
+        self._dials = self._failed_dials = 0
+        self.last_told = b""
         self._read_buffer = bytearray(READ_BYTES if upstream.tls else 0)
 
     def open(
@@ -105,11 +109,13 @@ class Pool:
                 await self._dial_socket(connection)
         except BaseException as error:
             connection.discard()  # it may have been made in the very moment
+            self._failed_dials += isinstance(error, OSError)  # a time-out is one
             if isinstance(error, TimeoutError):
                 raise Refused(faults.CONNECT_TIMEOUT) from error
             if isinstance(error, OSError):  # TLS errors are of these
                 raise Refused(faults.UNREACHABLE) from error
             raise
+        self._dials += 1
         self._all.add(connection)
         if self._sweep is None:
             self._tick()
@@ -161,6 +167,11 @@ class Pool:
         self._all.discard(connection)
         if idle and connection in self._idle:
             self._idle.remove(connection)
+
+    def state(self) -> PoolState:
+        """Return what it holds now; see ``interfaces.Pool``."""
+        idle = len(self._idle)
+        return PoolState(idle, len(self._all) - idle, self._dials, self._failed_dials)
 
     def retire(self) -> None:
         """Open nothing more; what runs ends by itself."""

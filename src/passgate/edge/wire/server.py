@@ -450,6 +450,22 @@ class ServerConnection(asyncio.Protocol):
         self.bytes_down = len(body)
         self.write(self.start(head, chunked=False, lasts=True) + body)
 
+    def begin(self, head: bytes) -> None:
+        """Begin an answer that we author piece by piece; see ``Downstream.begin``."""
+        self.write(self.start(head, chunked=True, lasts=True))
+
+    def send(self, data: bytes) -> bool:
+        """Send a piece of it, if the client keeps up; see ``Downstream.send``."""
+        if self._writable:
+            self.bytes_down += len(data)
+            self.write(data if self.head.http10 else b"%x\r\n%s\r\n" % (len(data), data))
+        return self._writable
+
+    def finish(self) -> None:
+        """End it."""
+        if not self.head.http10:
+            self.write(b"0\r\n\r\n")
+
     def abort(self) -> None:
         """Cut the connection."""
         if self._phase is not CLOSED:
