@@ -132,6 +132,8 @@ IMPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("passgate.__version__", "passgate.core", "passgate.gateway.interfaces"),
         ("prometheus_client",),
     ),
+    "edge/price_child.py": ((), ("genai_prices",)),
+    "edge/prices.py": (("passgate.core", "passgate.gateway.interfaces"), ("msgspec",)),
     "edge/wire/": (
         ("passgate.core", "passgate.gateway.interfaces", "passgate.edge.wire"),
         ("httptools",),
@@ -206,6 +208,7 @@ def test_one_file_for_a_library() -> None:
     del libraries["passgate"], libraries["msgspec"]  # JSON is no input or output
 
     assert {
+        "genai_prices": {"edge/price_child.py"},
         "httptools": {"edge/wire/heads.py"},
         "prometheus_client": {"edge/metrics.py"},
         "uvloop": {"edge/loop.py"},

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import fields
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from passgate import config
 from passgate.config import ConfigError
+from passgate.core.pricing import Override
 from passgate.core.settings import (
     AdminSettings,
     ClientSettings,
@@ -397,6 +399,20 @@ def test_whole_file(tmp_path: Path) -> None:
 
         [log]
         format = "text"
+
+        [pricing.override."gemini-9-neon"]
+        provider = "google"
+        input = "1.00"
+        output = "6"
+        cache_read = "0.1"
+
+        [pricing.override.own]
+        provider = "anthropic"
+        input = "0"
+        output = "0.123456789"
+        cache_write = "2"
+        cache_write_1h = "3"
+        web_search = "14"
         """,
     )
     bearer = CredentialSettings(CredentialKind.BEARER, file=tmp_path / "token")
@@ -438,6 +454,18 @@ def test_whole_file(tmp_path: Path) -> None:
             (RouteSettings("small", "claude", "claude-small"),),
             LedgerSettings(required=True, keep_days=7),
             "text",
+            (
+                Override("google", "gemini-9-neon", Decimal(1), Decimal(6), Decimal("0.1")),
+                Override(
+                    "anthropic",
+                    "own",
+                    Decimal(0),
+                    Decimal("0.123456789"),
+                    cache_write_usd=Decimal(2),
+                    cache_write_1h_usd=Decimal(3),
+                    web_search_usd=Decimal(14),
+                ),
+            ),
             tmp_path / "state",
             watched=(tmp_path / "passgate.toml", tmp_path / "state" / "clients.toml"),
         )
@@ -480,6 +508,33 @@ FILE_PROBLEMS = [
     pytest.param("[ledger]\nrequired = 'x'", "[ledger] required: must be true", id="required"),
     pytest.param("[log]\nformat = 'xml'", '[log] format: must be "json" or "text"', id="format"),
     pytest.param("[log]\nformat = 1", "[log] format: must be text", id="format no text"),
+    # Prices.
+    pytest.param("[pricing]\nx = 1", "[pricing] x: unknown key", id="pricing key"),
+    pytest.param("pricing = 1", "pricing: must be a table", id="pricing no table"),
+    pytest.param("pricing.override.a = 1", "[pricing.override] a: must be a table", id="override"),
+    *[
+        pytest.param(
+            f"[pricing.override.a]\nprovider = 'google'\noutput = '1'\ninput = {price}",
+            "[pricing.override.a] input: must be an amount of USD in quotes",
+            id=f"price {price}",
+        )
+        for price in ("1.0", "1", "'-1'", "'1e3'", "''", "'1.'", "'.5'", "'nan'", "'0.1234567891'")
+    ],
+    pytest.param(
+        "[pricing.override.a]\nprovider = 'google'\ninput = '1'",
+        "[pricing.override.a] output: is missing",
+        id="half a price",
+    ),
+    pytest.param(
+        "[pricing.override.a]\nprovider = 'gemini'\ninput = '1'\noutput = '1'",
+        '[pricing.override.a] provider: must be "anthropic" or "google"',
+        id="whose price",
+    ),
+    pytest.param(
+        "[pricing.override.a]\nprovider = 'google'\ninput = '1'\noutput = '1'\ncache = '1'",
+        "[pricing.override.a] cache: unknown key, perhaps `cache_read`?",
+        id="price key",
+    ),
     # What comes later.
     pytest.param("[limit]\n", "limit: comes in a later release", id="limit"),
     pytest.param("[[limit]]\n", "limit: comes in a later release", id="limits"),

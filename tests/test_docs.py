@@ -75,8 +75,8 @@ def unnamed(names: set[str], text: str) -> list[str]:
 
 VARIABLE = re.compile(r"(?:PASSGATE|ANTHROPIC|CLAUDE|GEMINI|XDG)_[A-Z_]+|NO_COLOR")
 # The methods of config.tables.Table that take a key.
-TAKES_KEY = {"choice", "digest", "flag", "has", "instant", "peek", "seconds", "table", "tables"}
-TAKES_KEY |= {"text", "texts", "whole"}
+TAKES_KEY = {"choice", "digest", "flag", "has", "instant", "peek", "price", "seconds", "table"}
+TAKES_KEY |= {"tables", "text", "texts", "whole"}
 
 
 def nodes(under: Path) -> Iterator[ast.AST]:

@@ -23,6 +23,8 @@ from passgate.core.auth import Client
 from passgate.core.credential import PLAN_TOKEN_PREFIX
 from passgate.core.faults import Refused
 from passgate.core.live import Running
+from passgate.core.pricebook import PriceBook, Prices
+from passgate.core.pricing import ANTHROPIC, GOOGLE
 from passgate.core.ratelimits import headroom
 from passgate.core.settings import (
     ClientSettings,
@@ -42,6 +44,7 @@ from passgate.edge.ledger_sql import FILE_NAME, SchemaUnknown
 from passgate.edge.ledger_sqlite import SqliteLedger
 from passgate.edge.logs import LogLines
 from passgate.edge.metrics import Metrics
+from passgate.edge.prices import PriceLookup
 from passgate.edge.wire import Listener, Outbox, Pool
 from passgate.gateway import interfaces
 from passgate.gateway.admission import Admission
@@ -51,6 +54,7 @@ from passgate.gateway.pipeline import Lane, Pipeline, Snapshot
 from passgate.gateway.recorder import Recorder
 
 _LOOK_AT_FILES_S = 1.0
+_PRICE_LISTS = {UpstreamKind.ANTHROPIC: ANTHROPIC, UpstreamKind.GEMINI: GOOGLE}
 
 Notice = Callable[[str], None]
 Load = Callable[[], Settings]
@@ -157,7 +161,12 @@ class App:
         )
         self._feed = Feed(sources, running.call_later)
         self._watchers += [self._metrics, self._feed]
-        self._recorder = Recorder(self._watchers, running.call_later, self.ledger)
+        book = PriceBook(self._notice)
+        book.goes_by(_price_lists(settings), settings.overrides)
+        self._prices = PriceLookup(book, self._tasks, self._late_prices, self._notice)
+        # The pricer goes first, so that whoever is told next is told the cost as well.
+        watchers: list[Watcher] = [self._prices, *self._watchers]
+        self._recorder = Recorder(watchers, running.call_later, self.ledger)
         self._readiness = Readiness(self._problems, self._warnings)
         self.pipeline = Pipeline(
             self._snapshot(settings),
@@ -289,6 +298,7 @@ class App:
         self._admission.required = self.ledger if settings.ledger.required else None
         if self.ledger is not None:
             self.ledger.keep_days = settings.ledger.keep_days
+        self._prices.book.goes_by(_price_lists(settings), settings.overrides)
         self.data.limits = self.admin.limits = settings.limits
         for lane in self._lanes.values():
             lane.pool.limits = settings.limits
@@ -310,6 +320,11 @@ class App:
             stamps = await running.run_in_executor(None, _stamps, self.settings)
             if stamps != self._watched:
                 await self._reload()
+
+    def _late_prices(self, prices: Prices) -> None:
+        """Take the prices of records that had been handed on without one."""
+        if self.ledger is not None:
+            self.ledger.reprice(prices)
 
     def _tell_of_plan_tokens(self) -> None:
         """Say whose traffic a plan's token may carry, where only a command knew what it is."""
@@ -450,6 +465,11 @@ class App:
         await self._close_ledger()
         if self._log is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._log.close)
+
+
+def _price_lists(settings: Settings) -> dict[str, str]:
+    """Return by each upstream's name whose price list counts for it."""
+    return {upstream.name: _PRICE_LISTS[upstream.kind] for upstream in settings.upstreams}
 
 
 def _client(settings: ClientSettings) -> Client:

@@ -21,7 +21,7 @@ from passgate.core.exchange import (
 )
 from passgate.core.faults import Fault
 
-# The contract's list, in its order.
+# The contract's list, in its order, and what re-pricing needs besides.
 FIELDS = re.findall(
     r"\w+",
     """
@@ -29,7 +29,7 @@ FIELDS = re.findall(
     queued_ms ttfb_ms first_token_ms duration_ms bytes_up bytes_down input_tokens output_tokens
     cache_read_tokens cache_write_5m_tokens cache_write_1h_tokens thinking_tokens cost_nusd usage
     stop_reason session agent parent_agent upstream_request_id peer attempts web_searches speed
-    service_tier inference_geo price_status
+    service_tier inference_geo price_status iterations
     """,
 )
 

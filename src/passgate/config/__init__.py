@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from passgate.config import clients, environment, file, places, upstreams
+from passgate.config import clients, environment, file, places, pricing, upstreams
 from passgate.config.clients import FROM_ENVIRONMENT, clients_by_source, clients_in
 from passgate.config.credentials import PLAN_NOTICE, Surroundings
 from passgate.config.places import clients_file, state_dir
@@ -118,6 +118,7 @@ def load(
         _usual_routes(found, findings) if routes is None else routes,
         file.read_ledger(root),
         file.read_log_format(root),
+        pricing.read_overrides(root),
         kept.parent,
         watched=(main, kept),
     )

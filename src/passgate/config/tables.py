@@ -10,12 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from difflib import get_close_matches
 
 from passgate.config.grammar import SPAN, SPAN_WITH_ZERO, is_span
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+_PRICE = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,9})?")
 
 _LATER = frozenset({"limit", "limits", "budget", "budgets"})
 _RAW_SECRET = frozenset(
@@ -210,6 +212,19 @@ class Table:
             self.problem(key, "must be the SHA-256 of the key in 64 hex digits, not the key")
             return None
         return bytes.fromhex(value)
+
+    def price(self, key: str, *, needed: bool = False) -> Decimal | None:
+        """Return the amount of USD at *key*, or None where it is absent or wrong.
+
+        It is written as text: TOML's numbers with a point cannot hold every price.
+        """
+        value = self._take(key, needed=needed)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not _PRICE.fullmatch(value):
+            self.problem(key, 'must be an amount of USD in quotes, such as "1.25"')
+            return None
+        return Decimal(value)
 
     def table(self, key: str, *, needed: str = "") -> Table | None:
         """Return the table at *key*, or None where it is absent or wrong.

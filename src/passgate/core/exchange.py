@@ -174,6 +174,7 @@ class Record(msgspec.Struct, gc=False):
     service_tier: str | None = None
     inference_geo: str | None = None
     price_status: str | None = None
+    iterations: str | None = None
 
 
 class Tally:

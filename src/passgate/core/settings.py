@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from passgate.core.pricing import Override
+
 
 class UpstreamKind(Enum):
     """Which API an upstream speaks."""
@@ -168,6 +170,7 @@ class Settings:
     """One snapshot of everything the operator decided.
 
     Attributes:
+        overrides: The operator's own prices.
         state_dir: Where the ledger and clients are kept, or None where nothing is.
         warnings: What ``check`` and ``serve`` tell the operator, a sentence each.
         watched: Files whose change makes a new snapshot.
@@ -181,6 +184,7 @@ class Settings:
     routes: tuple[RouteSettings, ...] = ()
     ledger: LedgerSettings = LedgerSettings()
     log_format: str = "json"
+    overrides: tuple[Override, ...] = ()
     state_dir: Path | None = None
     warnings: tuple[str, ...] = ()
     watched: tuple[Path, ...] = ()

@@ -1,0 +1,167 @@
+"""The prices that are known, and the records that wait for one: a machine without a clock.
+
+Whoever drives it asks a price list for what stands in ``asks`` and tells it the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from passgate.core import pricing
+from passgate.core.exchange import Record
+from passgate.core.pricing import (
+    APPROXIMATE,
+    EXACT,
+    OVERRIDE,
+    PENDING,
+    UNKNOWN,
+    Key,
+    Override,
+    Price,
+    Schedule,
+)
+
+_MOST_KEYS = 1000  # a model's name comes from outside; a thousand are more than there are
+_MOST_ASKS = 256
+_MOST_WAITING = 10_000  # rows that are not kept here are priced at the next start
+_MOST_NOTICES = 50
+_SURE = (EXACT, OVERRIDE, APPROXIMATE)  # of several parts the last one counts
+
+Prices = dict[str, Price]
+"""Record id -> its price."""
+
+
+class PriceBook:
+    """Price records by what is known; remember who waits for what is not.
+
+    Args:
+        notice: Told of each model that has no price, once.
+
+    Attributes:
+        asks: The keys that a price list has to be asked for, oldest first.
+    """
+
+    def __init__(self, notice: Callable[[str], None]) -> None:
+        self._notice = notice
+        self._known: dict[Key, Schedule] = {}
+        self._waiting: dict[Key, list[Record]] = {}
+        self._waits = 0
+        self._providers: Mapping[str, str] = {}
+        self._overrides: dict[tuple[str, str], Override] = {}
+        self._noticed: set[tuple[str, str]] = set()
+        self.asks: dict[Key, None] = {}
+
+    def goes_by(self, providers: Mapping[str, str], overrides: Sequence[Override]) -> None:
+        """Go by these settings from now on.
+
+        Args:
+            providers: Upstream's name -> whose price list counts.
+            overrides: The operator's own prices.
+        """
+        before, self._providers = self._overrides, providers
+        self._overrides = {(o.provider, pricing.plain_name(o.model)): o for o in overrides}
+        changed = {
+            each
+            for each in before.keys() | self._overrides.keys()
+            if before.get(each) != self._overrides.get(each)
+        }
+        for key in [key for key in self._known if _named(key) in changed]:
+            del self._known[key]
+
+    def __call__(self, records: Sequence[Record]) -> None:
+        """Give every record of *records* that was metered its price, as far as it is known."""
+        for record in records:
+            if record.usage != "none":
+                record.cost_nusd, record.price_status = self.price(record)
+
+    def expect(self, upstream: str | None, model: str | None) -> None:
+        """Have the price of *model* asked for, if it is not known: a record will need it."""
+        provider = self._providers.get(upstream or "")
+        if provider is not None and model:
+            self._schedule(Key(provider, model))
+
+    def price(self, record: Record) -> Price:
+        """Return the price of a record that was metered; it waits where that is not known."""
+        provider = self._providers.get(record.upstream or "")
+        if provider is None:
+            return Price(None, UNKNOWN)
+        key = pricing.key_of(provider, record)
+        status = EXACT if pricing.is_told(record) else APPROXIMATE
+        try:
+            parts = pricing.parts_of(key, record)
+        except ValueError:
+            return Price(None, UNKNOWN)
+        found, missing = [], None
+        for each, counts in parts:
+            schedule = self._schedule(each)
+            if schedule:
+                found.append((counts, schedule))
+            elif schedule is None:
+                missing = missing or each
+            else:
+                return Price(None, UNKNOWN)
+        if missing is not None:
+            self._wait(missing, record)
+            return Price(None, PENDING)
+        return _sum(record, found, status)
+
+    def learn(self, key: Key, schedule: Schedule) -> Prices:
+        """Take what a price list says of *key*; return the price of each that waited for it."""
+        self.asks.pop(key, None)
+        if len(self._known) >= _MOST_KEYS:
+            self._known.clear()
+        self._known[key] = schedule
+        if not schedule:
+            self._tell(key)
+        waiting = self._waiting.pop(key, [])
+        self._waits -= len(waiting)
+        prices = {record.id: self.price(record) for record in waiting}
+        return {id_: price for id_, price in prices.items() if price.status != PENDING}
+
+    def put_off(self, key: Key) -> None:
+        """Ask for *key* after all others."""
+        if key in self.asks:
+            del self.asks[key]
+            self.asks[key] = None
+
+    def _schedule(self, key: Key) -> Schedule | None:
+        """Return the rates of *key*, or None and have them asked for."""
+        known = self._known.get(key)
+        if known is None:
+            override = self._overrides.get(_named(key))
+            if override is not None:
+                known = self._known[key] = pricing.schedule_of_override(override)
+            elif len(self.asks) < _MOST_ASKS:
+                self.asks[key] = None
+        return known
+
+    def _wait(self, key: Key, record: Record) -> None:
+        if self._waits < _MOST_WAITING and key in self.asks:
+            self._waiting.setdefault(key, []).append(record)
+            self._waits += 1
+
+    def _tell(self, key: Key) -> None:
+        name = _named(key)
+        if name in self._noticed or len(self._noticed) >= _MOST_NOTICES:
+            return
+        self._noticed.add(name)
+        self._notice(
+            f"model {name[1]!a} of {name[0]} has no price: its cost is not counted; "
+            "[pricing.override] sets one"
+        )
+
+
+def _named(key: Key) -> tuple[str, str]:
+    return key.provider, pricing.plain_name(key.model)
+
+
+def _sum(record: Record, parts: Sequence[tuple[pricing.Counts, Schedule]], status: str) -> Price:
+    """Return the price of all *parts* together; it is as sure as the least sure of them."""
+    day, us, native = record.ts.toordinal(), record.inference_geo == "us", record.route == "native"
+    scaled = 0
+    for counts, schedule in parts:
+        rates = pricing.rates_on(schedule, day)
+        scaled += pricing.scaled_cost(counts, rates, us=us)
+        modal = APPROXIMATE if native and rates.modal else rates.status
+        status = max(status, modal, key=_SURE.index)
+    return Price(pricing.nano_usd(scaled), status)
