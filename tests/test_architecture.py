@@ -127,6 +127,7 @@ IMPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "edge/gemini_keys.py": (("passgate.core", "passgate.gateway.interfaces"), ()),
     "edge/logs.py": (("passgate.core", "passgate.gateway.interfaces"), ("msgspec",)),
+    "edge/installs.py": (("passgate.core", "passgate.gateway.interfaces"), ()),
     "edge/loop.py": ((), ("uvloop",)),
     "edge/metrics.py": (
         ("passgate.__version__", "passgate.core", "passgate.gateway.interfaces"),

@@ -11,6 +11,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +41,8 @@ from passgate.edge import loop
 from passgate.edge.clock import SystemClock
 from passgate.edge.credentials import lists_keys, open_source
 from passgate.edge.gemini_keys import Keyring, salt_of
+from passgate.edge.installs import FILE_NAME as INSTALLS_FILE
+from passgate.edge.installs import Installs
 from passgate.edge.ledger_sql import FILE_NAME, SchemaUnknown
 from passgate.edge.ledger_sqlite import SqliteLedger
 from passgate.edge.logs import LogLines
@@ -168,6 +171,7 @@ class App:
         watchers: list[Watcher] = [self._prices, *self._watchers]
         self._recorder = Recorder(watchers, running.call_later, self.ledger)
         self._readiness = Readiness(self._problems, self._warnings)
+        self._installs = self._open_installs(settings.state_dir)
         self.pipeline = Pipeline(
             self._snapshot(settings),
             self._admission,
@@ -176,6 +180,7 @@ class App:
             self._clock,
             f"req_pg{secrets.token_hex(6)}",
             self._report,
+            self._installs,
         )
         await self._refresh()
         self._tell_of_plan_tokens()
@@ -213,6 +218,14 @@ class App:
                     f"the ledger {ledger.path}: {ledger.problem} ([ledger] required = true)"
                 )
             self._admission.required = ledger
+
+    def _open_installs(self, state_dir: Path | None) -> Installs:
+        """Return what counts installs; its files are made by the first report."""
+        fresh = secrets.token_bytes(16)
+        if state_dir is None:
+            return Installs(None, lambda: fresh, self._clock)
+        salt = partial(salt_of, state_dir / "installs_salt", fresh)
+        return Installs(state_dir / INSTALLS_FILE, salt, self._clock)
 
     async def _close_ledger(self) -> None:
         if self.ledger is not None:
@@ -352,6 +365,8 @@ class App:
         for name, source in self._sources():
             if source.problem is not None:
                 said.append(f"upstream {name}: {source.problem}")
+        if self._installs.problem is not None:
+            said.append(self._installs.problem)
         ledger = self.ledger
         if ledger is not None and ledger.problem is not None:
             said.append(f"the ledger: {ledger.problem}; lost so far: {ledger.lost} records")
@@ -463,6 +478,7 @@ class App:
             lane.pool.close()
         self._recorder.flush()
         await self._close_ledger()
+        await asyncio.get_running_loop().run_in_executor(None, self._installs.close)
         if self._log is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._log.close)
 

@@ -20,6 +20,7 @@ class PathKind(Enum):
     """What is served at a path."""
 
     LOCAL = "local"
+    TELEMETRY = "telemetry"  # ours as well, for whoever has a key
     MESSAGES = "messages"  # the body names the model, so it is held
     MODELS = "models"
     NATIVE_MODEL = "native_model"  # Gemini's own paths; this one names the model
@@ -39,6 +40,7 @@ _MODEL_ALIAS = rf"/v1/models/anthropic%2[Ff]{_SEGMENT}"
 _PATH = re.compile(rf"/|(?:/{_SEGMENT})+|{_MODEL_ALIAS}")
 
 _LOCAL = frozenset({"/", "/health", "/ready", "/api/hello"})
+_TELEMETRY = frozenset({"/api/telemetry/installs", "/api/telemetry/metrics"})
 _HELD = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
 _CLOSED = re.compile(r"/v1/(?:organizations|oauth)(?:/|\Z)")
 _NATIVE = re.compile(r"/(?:v1beta|v1alpha|upload/v1beta)/")
@@ -75,6 +77,8 @@ def kind_of(method: str, path: str, *, google_key: bool) -> PathKind:
         return PathKind.NOTHING
     if path in _LOCAL:
         return PathKind.LOCAL
+    if path in _TELEMETRY:
+        return PathKind.TELEMETRY
     if "%" in path and _CLOSED.match(unquote(path)):
         return _CLOSED_KIND  # ``/v1/%6Fauth`` is ``/v1/oauth`` to an upstream
     kind = next((kind for matches, kind in _KINDS if matches(path)), PathKind.NOTHING)

@@ -15,6 +15,7 @@ from passgate.core.credential import Credential
 from passgate.core.exchange import AnswerHead, Ending, Outbound, Record, RequestHead
 from passgate.core.gemini.keys import Counts, Key
 from passgate.core.gemini.status import GoogleError
+from passgate.core.installs import Install, InstallCounts
 from passgate.core.settings import Limits
 from passgate.core.vitals import PoolState
 
@@ -102,6 +103,24 @@ class Keys(CredentialSource, Protocol):
 
     def soonest(self, model: str) -> tuple[float, bool] | None:
         """Return in how many seconds a key is ready for *model*, and whether on a new day."""
+
+
+class Installs(Protocol):
+    """Which machines use this gateway."""
+
+    def note(self, install: Install) -> None:
+        """Have *install* kept, soon, and do not wait for it.
+
+        Raises:
+            Refused: Too many wait to be kept.
+        """
+
+    async def counts(self) -> InstallCounts:
+        """Return what is told of all installs, those noted before included.
+
+        Raises:
+            Refused: They cannot be read.
+        """
 
 
 class Downstream(Protocol):

@@ -1,4 +1,4 @@
-"""What the gateway answers itself: health, readiness and clients' warm-up calls."""
+"""What the gateway answers itself: health, readiness, clients' warm-up calls, telemetry."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from passgate.core import faults
+from passgate.core import faults, installs
 from passgate.core.exchange import RequestHead
 from passgate.core.faults import Refused
-from passgate.gateway.interfaces import Downstream
+from passgate.gateway.admission import Slot
+from passgate.gateway.interfaces import Downstream, Installs
 
 _OK = msgspec.json.encode({"status": "ok"})
 _READERS = ("GET", "HEAD")
@@ -65,3 +66,32 @@ def answer(head: RequestHead, down: Downstream, readiness: Readiness, *, known: 
     if head.method not in allowed:
         raise Refused(faults.NOT_FOUND)
     down.answer(faults.local_answer(status, body), body)
+
+
+async def telemetry(down: Downstream, slot: Slot, kept: Installs) -> int:
+    """Count an install, or say how many there are; return the status that was answered.
+
+    Raises:
+        Refused: There is nothing for this method at this path, or what was said is not right.
+    """
+    head = down.head
+    body, media_type = _OK, b"application/json"
+    if head.path == "/api/telemetry/installs" and head.method == "POST":
+        kept.note(installs.install_of(await _small_body(down, slot)))
+    elif head.path == "/api/telemetry/metrics" and head.method in _READERS:
+        counts = await kept.counts()
+        body = installs.as_json(counts)
+        if installs.wants_text(head.field(b"accept")):
+            body, media_type = installs.as_text(counts), b"text/plain; version=0.0.4"
+    else:
+        raise Refused(faults.NOT_FOUND)
+    down.answer(faults.local_answer(200, body, media_type=media_type), body)
+    return 200
+
+
+async def _small_body(down: Downstream, slot: Slot) -> bytes | bytearray:
+    if b"content-encoding" in down.head.said:
+        raise Refused(faults.request("content-encoding: send it as it is"))
+    if (down.head.length or 0) > installs.MAX_BODY_BYTES:
+        raise Refused(faults.too_large(installs.MAX_BODY_BYTES))
+    return await down.body(installs.MAX_BODY_BYTES, slot.hold)

@@ -22,6 +22,7 @@ from passgate.gateway.interfaces import (
     Clock,
     CredentialSource,
     Downstream,
+    Installs,
     Keys,
     Pool,
 )
@@ -87,6 +88,7 @@ class Pipeline:
         clock: Clock,
         id_prefix: str,
         on_bug: Callable[[Exception], None],
+        installs: Installs,
     ) -> None:
         self.snapshot = snapshot
         self._admission = admission
@@ -95,6 +97,7 @@ class Pipeline:
         self._clock = clock
         self._id_prefix = id_prefix
         self._count = 0
+        self._installs = installs
         self.on_bug = on_bug
 
     async def handle(self, down: Downstream) -> None:
@@ -135,10 +138,7 @@ class Pipeline:
         if kind is _LOCAL:
             local.answer(head, down, self._readiness, known=self._knows(head))
             return None
-        key = auth.presented_key(head.said, head.query)
-        if key and key in head.target:
-            tally.record.path = ""  # what is recorded must not hold it
-            raise Refused(faults.KEY_IN_QUERY)
+        key = _key(head, tally)
         if kind is _NOTHING:
             raise Refused(faults.NOT_FOUND)
         client = auth.identify(key, snapshot.clients, tally.opened_wall_s)
@@ -146,6 +146,9 @@ class Pipeline:
         routing.permit(client, kind, head.path)
         slot = self._admission.enter(crowded=down.crowded)
         try:
+            if kind is PathKind.TELEMETRY:
+                tally.record.status = await local.telemetry(down, slot, self._installs)
+                return Ending.COMPLETE
             body, ask = _at_hand(down, kind) or await _read(down, kind, client, slot)
             route = routing.choose(snapshot.routes, client, kind, head.path, ask)
             lane = snapshot.lanes[route.upstream]
@@ -192,6 +195,15 @@ class Pipeline:
         except Refused:
             return False
         return True
+
+
+def _key(head: RequestHead, tally: Tally) -> bytes:
+    """Return the key that is shown, which must not stand where it would be recorded."""
+    key = auth.presented_key(head.said, head.query)
+    if key and key in head.target:
+        tally.record.path = ""
+        raise Refused(faults.KEY_IN_QUERY)
+    return key
 
 
 def _at_hand(down: Downstream, kind: PathKind) -> tuple[Body, Ask] | None:

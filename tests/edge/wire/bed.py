@@ -29,6 +29,7 @@ from passgate.core.settings import (
     UpstreamSettings,
 )
 from passgate.core.upstreams import upstream_of
+from passgate.edge.installs import Installs
 from passgate.edge.wire.client import ClientConnection
 from passgate.edge.wire.listener import Listener
 from passgate.edge.wire.outbox import Outbox
@@ -375,6 +376,7 @@ class Bed:
             self.clock,
             "req_",
             self.bugs.append,
+            Installs(None, bytes, self.clock),
         )
         self.listener = Listener(self._handle, limits, self.outbox, self.bugs.append)
 
