@@ -119,6 +119,7 @@ IMPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gateway/": (("passgate.gateway", "passgate.core"), ("msgspec",)),
     "edge/__init__.py": ((), ()),
     "edge/clock.py": ((), ()),
+    "edge/codings.py": (("passgate.core",), ("brotli", "zstandard")),
     "edge/credentials.py": (("passgate.core", "passgate.gateway.interfaces"), ()),
     "edge/ledger_sql.py": (("passgate.core",), ("msgspec",)),
     "edge/ledger_sqlite.py": (
@@ -209,10 +210,12 @@ def test_one_file_for_a_library() -> None:
     del libraries["passgate"], libraries["msgspec"]  # JSON is no input or output
 
     assert {
+        "brotli": {"edge/codings.py"},
         "genai_prices": {"edge/price_child.py"},
         "httptools": {"edge/wire/heads.py"},
         "prometheus_client": {"edge/metrics.py"},
         "uvloop": {"edge/loop.py"},
+        "zstandard": {"edge/codings.py"},
     } == libraries
 
 

@@ -39,6 +39,7 @@ from passgate.core.upstreams import upstream_of
 from passgate.core.vitals import LedgerState, UpstreamState, Vitals
 from passgate.edge import loop
 from passgate.edge.clock import SystemClock
+from passgate.edge.codings import decoder_for
 from passgate.edge.credentials import lists_keys, open_source
 from passgate.edge.gemini_keys import Keyring, salt_of
 from passgate.edge.installs import FILE_NAME as INSTALLS_FILE
@@ -53,6 +54,7 @@ from passgate.gateway import interfaces
 from passgate.gateway.admission import Admission
 from passgate.gateway.interfaces import CredentialSource, Watcher
 from passgate.gateway.local import Readiness
+from passgate.gateway.metering import Meters
 from passgate.gateway.pipeline import Lane, Pipeline, Snapshot
 from passgate.gateway.recorder import Recorder
 
@@ -178,6 +180,7 @@ class App:
             self._recorder,
             self._readiness,
             self._clock,
+            Meters(decoder_for, self._clock.monotonic),
             f"req_pg{secrets.token_hex(6)}",
             self._report,
             self._installs,

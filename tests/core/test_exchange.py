@@ -20,6 +20,8 @@ from passgate.core.exchange import (
     Tally,
 )
 from passgate.core.faults import Fault
+from passgate.core.meter import NOTHING, Metered, Metering
+from passgate.core.usage import Usage
 
 # The contract's list, in its order, and what re-pricing needs besides.
 FIELDS = re.findall(
@@ -79,6 +81,98 @@ def test_told_step_by_step() -> None:
     assert (1.5, 250.0, 2500.0) == (got.queued_ms, got.ttfb_ms, got.duration_ms)
     assert (429, "req_up", 1) == (got.status, got.upstream_request_id, got.attempts)
     assert (Ending.COMPLETE, None) == (got.ending, got.error)
+
+
+class Read:
+    """A meter that has read what it is given."""
+
+    def __init__(self, metered: Metered) -> None:
+        self._metered = metered
+
+    def feed(self, data: bytes) -> bool:
+        """See ``meter.Meter``."""
+        return data == b"first"
+
+    def running(self) -> tuple[int | None, bool]:
+        """See ``meter.Meter``."""
+        return None, False
+
+    def close(self, *, complete: bool) -> Metered:
+        """See ``meter.Meter``."""
+        return self._metered if complete else NOTHING
+
+
+METERED = Metered(
+    "final",
+    Usage(1, 2, 3, 4, 5, 6, 7),
+    "served",
+    "end_turn",
+    "fast",
+    "standard",
+    "us",
+    "[]",
+)
+
+
+def metered(
+    ending: Ending, secret: bytes = b"", said: Metered = METERED, first: bytes = b"first"
+) -> Record:
+    """Return the record of an exchange whose answer said so."""
+    made = tally()
+    made.answered(AnswerHead(200, b"", {}, 0, chunked=False, keep_alive=True), 10.25, secret)
+    made.metering = Metering(lambda _: Read(said), None, lambda: 10.5, lambda: None)
+    made.metering.feed(first)
+    return made.closed(ending, None, 11.0)
+
+
+def test_metered() -> None:
+    """What the answer told of its usage stands in the record, each in its place."""
+    got = msgspec.structs.asdict(metered(Ending.COMPLETE))
+    expected = {
+        "usage": "final",
+        "first_token_ms": 500.0,
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "cache_read_tokens": 3,
+        "cache_write_5m_tokens": 4,
+        "cache_write_1h_tokens": 5,
+        "thinking_tokens": 6,
+        "web_searches": 7,
+        "model_served": "served",
+        "stop_reason": "end_turn",
+        "speed": "fast",
+        "service_tier": "standard",
+        "inference_geo": "us",
+        "iterations": "[]",
+    }
+
+    assert expected == {name: got[name] for name in expected}
+    assert (None, None) == (got["cost_nusd"], got["price_status"])
+
+
+def test_nothing_metered() -> None:
+    """Where nothing was told, nothing is noted, and never a zero."""
+    got = metered(Ending.CLIENT_LEFT)
+
+    assert ("none", None, None, None) == (
+        got.usage,
+        got.input_tokens,
+        got.output_tokens,
+        got.model_served,
+    )
+    assert 500.0 == got.first_token_ms
+    assert metered(Ending.COMPLETE, first=b"{").first_token_ms is None
+
+
+@pytest.mark.parametrize("place", ["model_served", "stop_reason", "speed", "iterations"])
+def test_echoed_credential(place: str) -> None:
+    """An upstream that says its credential where a word is due is not quoted."""
+    echo = msgspec.structs.replace(METERED, **{place: "a s3cr3t"})
+    got = metered(Ending.COMPLETE, b"s3cr3t", echo)
+
+    assert "s3cr3t" not in msgspec.json.encode(got).decode()
+    assert (1, "final") == (got.input_tokens, got.usage)
+    assert "served" == metered(Ending.COMPLETE, b"s3cr3t").model_served
 
 
 def test_second_attempt_counts() -> None:

@@ -144,3 +144,24 @@ def test_reply_head() -> None:
     got = upstream_of(upstream()).reply_head(said, SHOWN)
 
     assert b"HTTP/1.1 200 OK\r\nb: c" == got
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "metered"),
+    [
+        pytest.param("POST", "/v1/messages", 200, True, id="an answer"),
+        pytest.param("POST", "/v1/messages", 299, True, id="any success"),
+        pytest.param("POST", "/v1/messages", 400, False, id="an error is free"),
+        pytest.param("POST", "/v1/messages", 304, False, id="no answer"),
+        pytest.param("GET", "/v1/messages", 200, False, id="not asked to answer"),
+        pytest.param("POST", "/v1/messages/count_tokens", 200, False, id="counting is free"),
+        pytest.param("POST", "/v1/messages/batches", 200, False, id="a batch answers later"),
+        pytest.param("GET", "/v1/messages/batches/b/results", 200, False, id="batch results"),
+    ],
+)
+def test_what_is_metered(method: str, path: str, status: int, *, metered: bool) -> None:
+    """Successful answers to Messages requests are metered, and nothing else."""
+    head = RequestHead(method, path.encode(), path)
+    answer = AnswerHead(status, b"", {}, 0, chunked=False, keep_alive=True)
+
+    assert metered == (upstream_of(upstream()).meter(head, answer) is not None)

@@ -13,6 +13,7 @@ from enum import Enum
 import msgspec
 
 from passgate.core.faults import Fault
+from passgate.core.meter import Metered, Metering
 
 
 class Ending(Enum):
@@ -181,15 +182,20 @@ class Tally:
     """The record of an exchange that still runs, and when it began.
 
     The only mutable thing of an exchange, written by the pipeline alone.
+
+    Attributes:
+        metering: What reads the answer's usage, or None where nothing does.
     """
 
-    __slots__ = ("opened_s", "opened_wall_s", "record")
+    __slots__ = ("_secret", "metering", "opened_s", "opened_wall_s", "record")
 
     def __init__(
         self, id_: str, head: RequestHead, peer: str, opened_s: float, opened_wall_s: float
     ) -> None:
         self.opened_s = opened_s
         self.opened_wall_s = opened_wall_s
+        self.metering: Metering | None = None
+        self._secret = b""
         self.record = record = Record(datetime.fromtimestamp(opened_wall_s, UTC), id_)
         record.method = head.method
         record.path = head.path[:_MAX_PATH]
@@ -227,15 +233,43 @@ class Tally:
         record.ttfb_ms = int((now_s - self.opened_s) * 1e6) / 1000
         record.status = head.status
         record.upstream_request_id = _named(head.said, b"request-id", secret)
+        self._secret = secret
 
     def closed(self, ending: Ending, fault: Fault | None, now_s: float) -> Record:
         """Return the record of this exchange, which ended at *now_s* (monotonic)."""
         record = self.record
+        if self.metering is not None:
+            self._metered(self.metering, complete=ending is _COMPLETE)
         record.ending = ending
         record.duration_ms = int((now_s - self.opened_s) * 1e6) / 1000
         if ending is not _COMPLETE:
             record.error = fault.code if fault is not None else _ERRORS.get(ending)
         return record
+
+    def _metered(self, metering: Metering, *, complete: bool) -> None:
+        """Note what the answer told of its usage; words that hold the credential are none."""
+        record, first_s = self.record, metering.first_token_s
+        if first_s is not None:
+            record.first_token_ms = int((first_s - self.opened_s) * 1e6) / 1000
+        metered = metering.close(complete=complete)
+        if metered.kind == "none":
+            return
+        usage = metered.usage
+        record.usage = metered.kind
+        record.input_tokens = usage.input_tokens
+        record.output_tokens = usage.output_tokens
+        record.cache_read_tokens = usage.cache_read_tokens
+        record.cache_write_5m_tokens = usage.cache_write_5m_tokens
+        record.cache_write_1h_tokens = usage.cache_write_1h_tokens
+        record.thinking_tokens = usage.thinking_tokens
+        record.web_searches = usage.web_searches
+        if self._secret == b"" or self._secret not in _words_of(metered):
+            record.model_served = metered.model_served
+            record.stop_reason = metered.stop_reason
+            record.speed = metered.speed
+            record.service_tier = metered.service_tier
+            record.inference_geo = metered.inference_geo
+            record.iterations = metered.iterations
 
 
 _COMPLETE = Ending.COMPLETE
@@ -244,6 +278,11 @@ _ERRORS = {Ending.UPSTREAM_BROKE: "upstream", Ending.TIMED_OUT: "timeout"}
 
 _MAX_NAME = 200
 _MAX_PATH = 1024
+
+
+def _words_of(m: Metered) -> bytes:
+    words = (m.model_served, m.stop_reason, m.speed, m.service_tier, m.inference_geo)
+    return f"{words}{m.iterations}".encode(errors="replace")
 
 
 def _named(said: Mapping[bytes, bytes], field: bytes, secret: bytes) -> str | None:

@@ -29,7 +29,7 @@ _REQUEST_NAMES = (
     rb"|a(?:uthorization|ccept-encoding|nthropic-beta)|forwarded"
 )
 _ANSWER_NAMES = (
-    rb"connection|content-length|keep-alive|proxy-[^:\r\n]*|request-id|set-cookie2?"
+    rb"con(?:nection|tent-(?:encoding|length))|keep-alive|proxy-[^:\r\n]*|request-id|set-cookie2?"
     rb"|t(?:e|railer|ransfer-encoding)|upgrade"
 )
 # Used on a lower-cased copy of a head, at half the cost of matching without case.
@@ -48,7 +48,7 @@ KEPT = frozenset(
         b"x-claude-code-parent-agent-id",
     }
 )
-KEPT_OF_ANSWER = frozenset({b"content-length", b"request-id"})
+KEPT_OF_ANSWER = frozenset({b"content-encoding", b"content-length", b"request-id"})
 # What a client's own credential may stand in, for an upstream of kind ``client``.
 _CLIENT_CREDENTIAL = frozenset({b"authorization", b"x-api-key"})
 

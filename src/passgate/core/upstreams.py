@@ -10,12 +10,15 @@ from passgate.core.exchange import AnswerHead, Outbound, RequestHead
 from passgate.core.faults import Refused
 from passgate.core.headers import Origin, downward, upward
 from passgate.core.messages import renamed
+from passgate.core.messages_meter import meter_for
+from passgate.core.meter import MeterFor
 from passgate.core.settings import UpstreamKind, UpstreamSettings
 
 KEY_FIELDS = {
     UpstreamKind.ANTHROPIC: b"x-api-key",
     UpstreamKind.GEMINI: b"x-goog-api-key",
 }
+_FIRST_OK, _FIRST_OTHER = 200, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,17 @@ class PassThrough:
             length = len(body)  # came chunked, goes whole
         up = upward(head, self.origin, key, credential, length)
         return Outbound(up, body, credential.secret)
+
+    def meter(self, head: RequestHead, answer: AnswerHead) -> MeterFor | None:
+        """Return what meters *answer*, or None where it tells no usage that is billed.
+
+        Args:
+            head: The client's request head.
+            answer: The upstream's response head.
+        """
+        if not _FIRST_OK <= answer.status < _FIRST_OTHER or head.method != "POST":
+            return None
+        return meter_for if head.path == "/v1/messages" else None
 
     def reply_head(self, answer: AnswerHead, credential: Credential) -> bytes:
         """Return the response head for the client, without framing."""

@@ -16,6 +16,7 @@ from passgate.core.exchange import AnswerHead, Ending, Outbound, Record, Request
 from passgate.core.gemini.keys import Counts, Key
 from passgate.core.gemini.status import GoogleError
 from passgate.core.installs import Install, InstallCounts
+from passgate.core.meter import Decode
 from passgate.core.settings import Limits
 from passgate.core.vitals import PoolState
 
@@ -174,6 +175,13 @@ class Downstream(Protocol):
         """Cut the connection, so that what was sent does not look complete."""
 
 
+class Tap(Protocol):
+    """Sees a body as it passes. It neither changes nor delays it, and never raises."""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body, without its framing."""
+
+
 class Answer(Protocol):
     """An upstream's response, of which the head has come.
 
@@ -183,8 +191,14 @@ class Answer(Protocol):
 
     head: AnswerHead
 
-    def splice(self, down: Downstream, head: bytes) -> Awaitable[Ending]:
-        """Send *head* and the body to the client as it arrives; return how it stopped."""
+    def splice(self, down: Downstream, head: bytes, tap: Tap | None) -> Awaitable[Ending]:
+        """Send *head* and the body to the client as it arrives; return how it stopped.
+
+        Args:
+            down: The client's side.
+            head: The response head, without framing.
+            tap: Sees the body too, or None where nobody wants to.
+        """
 
 
 class Pool(Protocol):
@@ -260,6 +274,9 @@ class Ledger(Protocol):
     def close(self) -> None:
         """Write what is left, and no more from then on; waits, but not for ever."""
 
+
+Codings = Callable[[bytes], Decode | None]
+"""Returns what takes a content coding off piece by piece, or None where nothing can."""
 
 Watcher = Callable[[Sequence[Record]], None]
 """Told of every record, many at a time. It does not wait; if it raises it is counted."""

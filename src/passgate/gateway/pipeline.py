@@ -27,6 +27,7 @@ from passgate.gateway.interfaces import (
     Pool,
 )
 from passgate.gateway.local import Readiness
+from passgate.gateway.metering import Meters
 from passgate.gateway.recorder import Recorder
 
 Body = bytes | bytearray
@@ -77,6 +78,7 @@ class Pipeline:
     Attributes:
         snapshot: What the next exchange goes by; swapped on reload.
         on_bug: Told of an exception that is our own fault.
+        running: Every exchange under way, by its id; for the live view, which only reads.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Pipeline:
         recorder: Recorder,
         readiness: Readiness,
         clock: Clock,
+        meters: Meters,
         id_prefix: str,
         on_bug: Callable[[Exception], None],
         installs: Installs,
@@ -95,16 +98,19 @@ class Pipeline:
         self._recorder = recorder
         self._readiness = readiness
         self._clock = clock
+        self._meters = meters
         self._id_prefix = id_prefix
         self._count = 0
         self._installs = installs
         self.on_bug = on_bug
+        self.running: dict[str, tuple[Tally, Downstream]] = {}
 
     async def handle(self, down: Downstream) -> None:
         """Serve one exchange; whatever happens, record it once."""
         clock, self._count = self._clock, self._count + 1
         id_ = f"{self._id_prefix}{self._count:010x}"
         tally = Tally(id_, down.head, down.peer, clock.monotonic(), clock.wall())
+        self.running[id_] = (tally, down)
         ending: Ending | None = _LEFT
         fault = None
         try:
@@ -121,6 +127,7 @@ class Pipeline:
             if fault is faults.INTERNAL:
                 self.on_bug(error)
         finally:
+            del self.running[id_]
             if ending is not None:
                 record = tally.closed(ending, fault, clock.monotonic())
                 record.bytes_up, record.bytes_down = down.bytes_up, down.bytes_down
@@ -168,7 +175,9 @@ class Pipeline:
             tally.answered(answer.head, self._clock.monotonic(), credential.secret)
             if answer.head.status == _UNAUTHORIZED:
                 lane.source.rejected(credential)
-            return await answer.splice(down, lane.upstream.reply_head(answer.head, credential))
+            tally.metering = self._meters.meter(lane.upstream, head, answer.head)
+            reply_head = lane.upstream.reply_head(answer.head, credential)
+            return await answer.splice(down, reply_head, tally.metering)
         finally:
             slot.leave()
 

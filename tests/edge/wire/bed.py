@@ -29,6 +29,7 @@ from passgate.core.settings import (
     UpstreamSettings,
 )
 from passgate.core.upstreams import upstream_of
+from passgate.edge.codings import decoder_for
 from passgate.edge.installs import Installs
 from passgate.edge.wire.client import ClientConnection
 from passgate.edge.wire.listener import Listener
@@ -39,6 +40,7 @@ from passgate.gateway import interfaces
 from passgate.gateway.admission import Admission
 from passgate.gateway.interfaces import Downstream
 from passgate.gateway.local import Readiness
+from passgate.gateway.metering import Meters
 from passgate.gateway.pipeline import Lane, Pipeline, Snapshot
 from passgate.gateway.recorder import Recorder
 from tests import strict
@@ -374,6 +376,7 @@ class Bed:
             Recorder([self.records.extend], lambda _, flush: self.turns.call_soon(flush)),
             Readiness(list, list),
             self.clock,
+            Meters(decoder_for, self.clock.monotonic),
             "req_",
             self.bugs.append,
             Installs(None, bytes, self.clock),

@@ -47,22 +47,24 @@ class ChunkWalker:
         self.last_at: int | None = None
         self.done = False
 
-    def passes(self, piece: bytes) -> bool:
+    def passes(self, piece: bytes) -> int:
         """Take *piece* if it is exactly one whole chunk of data, as nearly every event is.
 
-        Else take nothing and return False: :meth:`walk` has to look.
+        Returns:
+            Where its data begins, up to the last two bytes. Else 0, and nothing was taken:
+            :meth:`walk` has to look.
         """
         if self._left or self.held or self.last_at is not None:
-            return False
+            return 0
         found = _SIZE_LINE.match(piece)
         if found is None:
-            return False
-        data = int(found[1], 16)
-        if not data or found.end() + data + 2 != len(piece) or piece[-2:] != b"\r\n":
-            return False
+            return 0
+        data, at = int(found[1], 16), found.end()
+        if not data or at + data + 2 != len(piece) or piece[-2:] != b"\r\n":
+            return 0
         self.begun = True
         self.data_bytes += data
-        return True
+        return at
 
     def walk(self, piece: bytes, spans: list[tuple[int, int]] | None = None) -> int:
         """Take the next bytes; return how many of them belong to the body.

@@ -17,6 +17,7 @@ from passgate.edge.wire.drive import Wait
 from passgate.edge.wire.heads import MAX_ANSWER_HEAD_BYTES, BadAnswer, parse_answer
 from passgate.edge.wire.server import ServerConnection
 from passgate.edge.wire.splice import ByChunks, ByChunksPlain, ByClose, ByLength, Splice
+from passgate.gateway.interfaces import Tap
 
 if TYPE_CHECKING:
     from passgate.edge.wire.pool import Pool
@@ -241,7 +242,7 @@ class ClientConnection(asyncio.Protocol):
         elif head.status != _CONTINUE:  # that one is ours to send, and we did
             down.interim(downward(head, self._secret))
 
-    def splice(self, down: ServerConnection, head: bytes) -> Wait[Ending]:
+    def splice(self, down: ServerConnection, head: bytes, tap: Tap | None) -> Wait[Ending]:
         """Pass head and body on; see ``Answer.splice``."""
         answer, buffer = self.head, self._buffer
         if MARK in answer.fields:
@@ -256,25 +257,27 @@ class ClientConnection(asyncio.Protocol):
         if len(buffer) == answer.length and len(buffer) < _JOIN_BYTES:
             down.bytes_down = len(buffer)  # the ordinary case: a small body, or none
             down.write(head + buffer)
+            if tap is not None:
+                tap.feed(buffer)
             self._finish(_COMPLETE)
             return _AT_ONCE
         down.write(head)
         end: Wait[Ending] = Wait()
         self._end = end
-        self._splice = splice = self._splice_for(answer, down)
+        self._splice = splice = self._splice_for(answer, down, tap)
         if buffer:
             splice.feed(buffer)
         return end
 
-    def _splice_for(self, answer: AnswerHead, down: ServerConnection) -> Splice:
+    def _splice_for(self, answer: AnswerHead, down: ServerConnection, tap: Tap | None) -> Splice:
         """Return what passes a body on that is framed as *answer* says."""
         if answer.length is not None:
-            return ByLength(down, answer.length, self._finish)
+            return ByLength(down, answer.length, tap, self._finish)
         if not answer.chunked:
-            return ByClose(down)
+            return ByClose(down, tap)
         if down.head.http10:
-            return ByChunksPlain(down, self._finish)
-        return ByChunks(down, self._finish)
+            return ByChunksPlain(down, tap, self._finish)
+        return ByChunks(down, tap, self._finish)
 
     def _surplus(self) -> Wait[Ending]:
         """Refuse an answer behind whose end more came, while it can still be refused."""

@@ -1,8 +1,9 @@
 """Upstream connection -> client connection, by callbacks.
 
 A chunk comes in, its framing is checked, the same bytes go out: no task, no future, no
-copy. One of three ways per answer, by how its body is framed. Back-pressure is not seen
-here: a client's full buffer stops the upstream's reading (``ServerConnection``).
+copy. One of four ways per answer, by how its body is framed. Back-pressure is not seen
+here: a client's full buffer stops the upstream's reading (``ServerConnection``). A tap
+sees what was passed on, without its framing, before the end of it is told.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Protocol
 from passgate.core.exchange import Ending
 from passgate.edge.wire.chunks import BadChunk, ChunkWalker
 from passgate.edge.wire.server import ServerConnection
+from passgate.gateway.interfaces import Tap
 
 _LAST_CHUNK = b"0\r\n\r\n"
 _COMPLETE = Ending.COMPLETE
@@ -34,10 +36,11 @@ Ended = Callable[[Ending], None]
 class ByLength:
     """A body of declared length."""
 
-    __slots__ = ("_down", "_ended", "_left")
+    __slots__ = ("_down", "_ended", "_left", "_tap")
 
-    def __init__(self, down: ServerConnection, length: int, ended: Ended) -> None:
+    def __init__(self, down: ServerConnection, length: int, tap: Tap | None, ended: Ended) -> None:
         self._down = down
+        self._tap = tap
         self._left = length
         self._ended = ended
 
@@ -51,6 +54,8 @@ class ByLength:
         down = self._down
         down.bytes_down += size
         down.write(data)
+        if self._tap is not None:
+            self._tap.feed(data)
         if left == 0:
             self._ended(_COMPLETE)
 
@@ -66,35 +71,41 @@ class ByChunks:
     never begun; the last chunk is written anew.
     """
 
-    __slots__ = ("_down", "_ended", "_plain", "_walker")
+    __slots__ = ("_down", "_ended", "_tap", "_walker")
 
-    def __init__(self, down: ServerConnection, ended: Ended) -> None:
+    def __init__(self, down: ServerConnection, tap: Tap | None, ended: Ended) -> None:
         self._down = down
+        self._tap = tap
         self._walker = ChunkWalker()
         self._ended = ended
 
     def feed(self, data: bytes) -> None:
         """Pass *data* on."""
-        walker, down = self._walker, self._down
-        if walker.passes(data):
+        walker, down, tap = self._walker, self._down, self._tap
+        if at := walker.passes(data):
             down.bytes_down = walker.data_bytes
             down.write(data)
+            if tap is not None:
+                tap.feed(data[at:-2])
             return
         held, trailing = walker.held, walker.last_at is not None
+        spans: list[tuple[int, int]] | None = None if tap is None else []
         try:
-            end = walker.walk(data)
+            end = walker.walk(data, spans)
         except BadChunk:
             self._ended(Ending.UPSTREAM_BROKE)
             return
         down.bytes_down = walker.data_bytes
         if walker.last_at is None and not walker.held and not held:
             down.write(data)  # the ordinary case
+            _show(tap, data, spans)
             return
         if end < len(data):
             self._ended(Ending.UPSTREAM_BROKE)  # surplus: nothing of this buffer is passed on
             return
         if out := self._whole_lines(held + data, len(held), trailing=trailing):
             down.write(out)
+        _show(tap, data, spans)
         if walker.done:
             self._ended(_COMPLETE)
 
@@ -122,10 +133,11 @@ class ByChunks:
 class ByChunksPlain:
     """A chunked body for a client that knows no chunks: the data alone."""
 
-    __slots__ = ("_down", "_ended", "_walker")
+    __slots__ = ("_down", "_ended", "_tap", "_walker")
 
-    def __init__(self, down: ServerConnection, ended: Ended) -> None:
+    def __init__(self, down: ServerConnection, tap: Tap | None, ended: Ended) -> None:
         self._down = down
+        self._tap = tap
         self._walker = ChunkWalker()
         self._ended = ended
 
@@ -144,6 +156,7 @@ class ByChunksPlain:
         self._down.bytes_down = walker.data_bytes
         if spans:
             self._down.write(b"".join(data[start:stop] for start, stop in spans))
+            _show(self._tap, data, spans)
         if walker.done:
             self._ended(_COMPLETE)
 
@@ -155,16 +168,25 @@ class ByChunksPlain:
 class ByClose:
     """A body that ends with the connection."""
 
-    __slots__ = ("_down",)
+    __slots__ = ("_down", "_tap")
 
-    def __init__(self, down: ServerConnection) -> None:
+    def __init__(self, down: ServerConnection, tap: Tap | None) -> None:
         self._down = down
+        self._tap = tap
 
     def feed(self, data: bytes) -> None:
         """Pass *data* on."""
         self._down.bytes_down += len(data)
         self._down.write(data)
+        if self._tap is not None:
+            self._tap.feed(data)
 
     def eof(self) -> bool:
         """Return True: that is how it ends."""
         return True
+
+
+def _show(tap: Tap | None, data: bytes, spans: list[tuple[int, int]] | None) -> None:
+    """Have *tap*, if there is one, see what of *data* stands in *spans*."""
+    if tap is not None and spans:
+        tap.feed(b"".join(data[start:stop] for start, stop in spans))
