@@ -6,6 +6,7 @@ A column has the name and the value of the record's field; ``ts`` is in microsec
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ import msgspec
 from passgate.core.exchange import Ending, Record
 
 _BUSY_S = 5.0
+_SHRINK_FILE_BYTES = 16 << 20
 FILE_NAME = "ledger.sqlite3"
 # "pgld": tells our files from those of other programs.
 _APPLICATION_ID = 0x70676C64
@@ -126,6 +128,31 @@ _PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY)
 
 class SchemaUnknown(Exception):
     """The file is not a ledger that this version knows; the text says why and what to do."""
+
+
+def open_to_write(path: Path) -> sqlite3.Connection:
+    """Return a connection that writes to the ledger at *path*, made if need be.
+
+    Raises:
+        SchemaUnknown: The file is not a ledger that this version knows.
+        sqlite3.Error: It cannot be opened.
+        OSError: It cannot be made.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # SQLite gives the files beside it the same mode.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    try:
+        # Before the file has a page: it lets `passgate ledger prune` give space back.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {_SHRINK_FILE_BYTES}")
+        migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:

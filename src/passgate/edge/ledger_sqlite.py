@@ -10,7 +10,6 @@ takes the interpreter for a fraction of a millisecond at a time.
 
 from __future__ import annotations
 
-import os
 import queue
 import sqlite3
 import threading
@@ -33,13 +32,11 @@ MAX_BACKLOG_ROWS = 20_000
 _MAX_COMMIT_ROWS = 2_000
 _PRUNE_ROWS = 500  # some milliseconds each, between two commits
 _PRUNE_EVERY_S = 600.0
-_BUSY_S = 5.0
 _RETRY_S = 0.5  # it is to recover within 2 s
 _REMIND_S = 60.0
 _OPEN_S = 10.0
 # At the end a fault of the disk is waited for so long, and the thread a little longer.
 _LAST_S, _CLOSE_S = 2.0, 15.0
-_SHRINK_FILE_BYTES = 16 << 20
 
 
 class SqliteLedger:
@@ -186,7 +183,7 @@ class SqliteLedger:
         """Do one thing with the file; return whether that went well."""
         try:
             if self._connection is None:
-                self._connection = open_to_write(self.path)
+                self._connection = ledger_sql.open_to_write(self.path)
             do(self._connection)
         except SchemaUnknown as error:
             self._unknown = error
@@ -272,31 +269,6 @@ class SqliteLedger:
         if self._connection is not None:
             with suppress(sqlite3.Error):
                 self._connection.close()
-
-
-def open_to_write(path: Path) -> sqlite3.Connection:
-    """Return a connection that writes to the ledger at *path*, made if need be.
-
-    Raises:
-        SchemaUnknown: The file is not a ledger that this version knows.
-        sqlite3.Error: It cannot be opened.
-        OSError: It cannot be made.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite gives the files beside it the same mode.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-    try:
-        # Before the file has a page: it lets `passgate ledger prune` give space back.
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA journal_size_limit = {_SHRINK_FILE_BYTES}")
-        ledger_sql.migrate(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _only_open(_: sqlite3.Connection) -> None:
