@@ -23,20 +23,16 @@ from passgate.core import routing
 from passgate.core.auth import Client
 from passgate.core.credential import PLAN_TOKEN_PREFIX
 from passgate.core.faults import Refused
-from passgate.core.live import Running
 from passgate.core.pricebook import PriceBook, Prices
 from passgate.core.pricing import ANTHROPIC, GOOGLE
-from passgate.core.ratelimits import headroom
 from passgate.core.settings import (
     ClientSettings,
-    CredentialKind,
     Listen,
     Settings,
     UpstreamKind,
     UpstreamSettings,
 )
 from passgate.core.upstreams import upstream_of
-from passgate.core.vitals import LedgerState, UpstreamState, Vitals
 from passgate.edge import loop
 from passgate.edge.clock import SystemClock
 from passgate.edge.codings import decoder_for
@@ -44,8 +40,6 @@ from passgate.edge.credentials import lists_keys, open_source
 from passgate.edge.gemini_keys import Keyring, salt_of
 from passgate.edge.installs import FILE_NAME as INSTALLS_FILE
 from passgate.edge.installs import Installs
-from passgate.edge.ledger_file import LedgerFile as LedgerFile
-from passgate.edge.ledger_file import LedgerProblem as LedgerProblem
 from passgate.edge.ledger_sql import FILE_NAME, SchemaUnknown
 from passgate.edge.ledger_sqlite import SqliteLedger
 from passgate.edge.logs import LogLines
@@ -59,6 +53,7 @@ from passgate.gateway.local import Readiness
 from passgate.gateway.metering import Meters
 from passgate.gateway.pipeline import Lane, Pipeline, Snapshot
 from passgate.gateway.recorder import Recorder
+from passgate.standing import Standing
 
 _LOOK_AT_FILES_S = 1.0
 _PRICE_LISTS = {UpstreamKind.ANTHROPIC: ANTHROPIC, UpstreamKind.GEMINI: GOOGLE}
@@ -158,15 +153,7 @@ class App:
             self._log = LogLines(self._log_fd, settings.log_format)
             self._watchers.append(self._log)
         self._metrics = Metrics()
-        self._started_s = self._clock.wall()
-        sources = Sources(
-            __version__,
-            self._clock.monotonic,
-            self._vitals,
-            self._running,
-            self._metrics.totals,
-        )
-        self._feed = Feed(sources, running.call_later)
+        self._feed = Feed(running.call_later)
         self._watchers += [self._metrics, self._feed]
         book = PriceBook(self._notice)
         book.goes_by(_price_lists(settings), settings.overrides)
@@ -176,13 +163,14 @@ class App:
         self._recorder = Recorder(watchers, running.call_later, self.ledger)
         self._readiness = Readiness(self._problems, self._warnings)
         self._installs = self._open_installs(settings.state_dir)
+        meters = Meters(decoder_for, self._clock.monotonic)
         self.pipeline = Pipeline(
             self._snapshot(settings),
             self._admission,
             self._recorder,
             self._readiness,
             self._clock,
-            Meters(decoder_for, self._clock.monotonic),
+            meters,
             f"req_pg{secrets.token_hex(6)}",
             self._report,
             self._installs,
@@ -190,6 +178,29 @@ class App:
         await self._refresh()
         self._tell_of_plan_tokens()
         self.data = Listener(self.pipeline.handle, limits, self._outbox, self._report)
+        self._standing = Standing(
+            self._clock,
+            self._admission,
+            self.pipeline,
+            self._recorder,
+            meters,
+            book,
+            self.ledger,
+            self._log,
+            lanes=lambda: self._lanes,
+            connections=lambda: self.data.connections,
+            draining=lambda: self._readiness.draining,
+            warnings=lambda: [*self._problems(), *self._warnings()],
+            started_s=self._clock.wall(),
+            feed=self._feed,
+        )
+        self._feed.sources = Sources(
+            __version__,
+            self._clock.monotonic,
+            self._standing.vitals,
+            self._standing.running,
+            self._metrics.totals,
+        )
         self._site = Site(settings.admin, self._readiness, self._scrape, self._feed)
         self.admin = Listener(self._site.handle, limits, self._outbox, self._report)
         try:
@@ -341,6 +352,7 @@ class App:
 
     def _late_prices(self, prices: Prices) -> None:
         """Take the prices of records that had been handed on without one."""
+        self._metrics.late(prices)
         if self.ledger is not None:
             self.ledger.reprice(prices)
 
@@ -380,45 +392,9 @@ class App:
     # How things stand, for who asks at the operator's listener.
 
     async def _scrape(self, accept: str) -> tuple[str, bytes]:
-        work = self._metrics.scrape(self._vitals(), accept)
+        work = self._metrics.scrape(self._standing.vitals(), accept)
         scrape: asyncio.Task[tuple[str, bytes]] = self._tasks.start(work, "metrics")
         return await scrape
-
-    def _vitals(self) -> Vitals:
-        ledger = self.ledger
-        return Vitals(
-            wall_s=self._clock.wall(),
-            started_s=self._started_s,
-            in_flight=self._admission.in_flight,
-            max_in_flight=self._admission.max_in_flight,
-            held_bytes=self._admission.held_bytes,
-            connections=self.data.connections,
-            draining=self._readiness.draining,
-            warnings=(*self._problems(), *self._warnings()),
-            upstreams=tuple(self._upstream(*each) for each in self._lanes.items()),
-            ledger=None
-            if ledger is None
-            else LedgerState(ledger.backlog, ledger.lost, ledger.problem),
-            log_dropped=0 if self._log is None else self._log.dropped,
-            watchers_failed=self._recorder.failed,
-            live_watchers=self._feed.readers,
-            live_dropped=self._feed.dropped,
-        )
-
-    def _upstream(self, settings: UpstreamSettings, lane: Lane) -> UpstreamState:
-        source, fetched_s = lane.source, lane.source.fetched_s
-        own = settings.credential.kind is not CredentialKind.CLIENT  # else each has his own limits
-        return UpstreamState(
-            settings.name,
-            lane.pool.state(),
-            source.usable,
-            source.problem,
-            None if fetched_s is None else self._clock.monotonic() - fetched_s,
-            headroom(lane.pool.last_told, self._clock.wall()) if own else (),
-        )
-
-    def _running(self) -> list[Running]:
-        return []
 
     def _report(self, error: Exception) -> None:
         """Tell of a bug by its place in our code: its text could hold what must not be shown."""
@@ -515,11 +491,6 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-
-def ledger_file(state_dir: Path) -> LedgerFile:
-    """Return the ledger in *state_dir* for a command that looks into it."""
-    return LedgerFile(state_dir / FILE_NAME)
 
 
 def to_stderr(sentence: str) -> None:

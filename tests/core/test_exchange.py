@@ -251,6 +251,41 @@ def test_values_do_not_change() -> None:
     assert isinstance(tally().record, Record)
 
 
+class Half:
+    """A meter that has read something, and may be asked again."""
+
+    def feed(self, data: bytes) -> bool:
+        """Take nothing."""
+        return False
+
+    def running(self) -> tuple[int | None, bool]:
+        """See ``Meter``."""
+        return 7, True
+
+    def close(self, *, complete: bool) -> Metered:
+        """See ``Meter``."""
+        return Metered("final" if complete else "partial", Usage(output_tokens=7))
+
+
+def test_so_far() -> None:
+    """Whoever looks on sees what a cut would leave, and changes nothing."""
+    running = tally()
+    running.metering = Metering(lambda _: Half(), None, lambda: 0.0, lambda: None)
+    running.metering.feed(b"{")
+    seen = running.so_far()
+    before = running.record.usage
+    record = running.closed(Ending.COMPLETE, None, 11.0)
+
+    assert ("partial", 7) == (seen.usage, seen.output_tokens)
+    assert ("none", "final") == (before, record.usage)
+    assert record is running.record
+
+
+def test_so_far_without_a_meter() -> None:
+    """What nothing reads has used nothing that is known."""
+    assert "none" == tally().so_far().usage
+
+
 ASKED = {
     "none": ("", b""),
     "one": ("\r\nAccept: text/plain", b"text/plain"),

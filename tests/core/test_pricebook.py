@@ -111,6 +111,16 @@ def test_learn() -> None:
     assert {"both": Price(100_000, "exact"), "other": Price(50_000, "exact")} == second
 
 
+def test_cost_now() -> None:
+    """Who looks on is told what is known, and waits for nothing."""
+    made = book()
+    unknown, unmetered = made.cost_now(record()), made.cost_now(record(usage="none"))
+    learnt = made.learn(A, schedule(A))
+
+    assert (None, None, {}) == (unknown, unmetered, learnt)
+    assert 50_000 == made.cost_now(record(usage="partial"))
+
+
 def test_put_off() -> None:
     """A question that got no answer lets the others go first; one that is none stays none."""
     made = book()

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from passgate.core import faults
 from passgate.core.exchange import Ending, Record
 from passgate.core.faults import Fault
+from passgate.core.pricing import Price
 from passgate.core.ratelimits import Headroom
 from passgate.core.vitals import LedgerState, PoolState, UpstreamState, Vitals
 from passgate.edge.metrics import Metrics
@@ -201,6 +202,30 @@ async def test_usage() -> None:
     assert {(*here, "final"): 1.0, (*here, "partial"): 1.0} == values(
         got["passgate_metered"], *who, "usage"
     )
+
+
+async def test_late_prices() -> None:
+    """A price that is found later is counted then, once; what has none is counted as such."""
+    metrics = Metrics()
+    names = ("a", "b", "c")
+    metrics([pending(name) for name in names])
+    before = await families(metrics)
+    for _ in range(2):
+        metrics.late({"a": Price(500_000_000, "exact"), "b": Price(None, "unknown")})
+        metrics.late({"nobody": Price(1, "exact")})
+    after = await families(metrics)
+
+    for name, first, then in (("cost_dollars", 0.0, 0.5), ("unpriced", 0.0, 1.0)):
+        family = f"passgate_{name}"
+        assert [first] == [sample.value for sample in before[family].samples]
+        assert [then] == [sample.value for sample in after[family].samples]
+
+
+def pending(id_: str) -> Record:
+    """Return the record of an exchange whose price is being looked up."""
+    waits = record(usage="final", input_tokens=1, price_status="pending")
+    waits.id = id_
+    return waits
 
 
 async def test_times() -> None:

@@ -99,6 +99,26 @@ def test_feed(gateway: Gateway) -> None:
     assert (record.id, "test", "complete") == (told["id"], told["client"], told["ending"])
 
 
+def test_running(gateway: Gateway) -> None:
+    """A stream that runs is told with who asked, how far it is, and since when it is silent."""
+    session = "x-claude-code-session-id: 7f0c"
+    with Reader(gateway) as reader, gateway.connect() as connection:
+        connection.sendall(gateway.post(message("claude-silent", stream=True), session))
+        connection.recv(65536)
+        while not (running := reader.next("state")["running"]):
+            pass
+        while (later := reader.next("state")["running"][0])["silent_s"] < 0.5:
+            pass
+
+    [line] = running
+    assert ("test", "7f0c", "claude-silent", "anthropic", True) == tuple(
+        line[name] for name in ("client", "session", "model", "upstream", "stream")
+    )
+    assert line["bytes_down"] == later["bytes_down"] > 0
+    assert (True, True) == (later["tokens"] >= 0, later["estimated"])
+    assert later["running_s"] > line["running_s"]
+
+
 def test_two_readers(gateway: Gateway) -> None:
     """Each reader is told everything."""
     with Reader(gateway) as one, Reader(gateway) as other:
@@ -301,4 +321,4 @@ def test_reader_that_leaves_during_a_scrape(gateway: Gateway) -> None:
             connection.shutdown(socket.SHUT_RDWR)
 
     assert 200 == ask(gateway, "/metrics").status
-    assert [] == gateway.notices
+    assert [] == [told for told in gateway.notices if "fault" in told]

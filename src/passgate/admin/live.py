@@ -97,15 +97,16 @@ class Feed:
     """A watcher that tells who reads.
 
     Args:
-        sources: Where the numbers come from.
         later: Calls a function after so many seconds; the loop's ``call_later``.
 
     Attributes:
+        sources: Where the numbers come from; set before anybody reads.
         dropped: Messages lost to slow readers, of all.
     """
 
-    def __init__(self, sources: Sources, later: Later) -> None:
-        self._sources = sources
+    sources: Sources
+
+    def __init__(self, later: Later) -> None:
         self._later = later
         self._readers: set[_Reader] = set()
         self._looks = Looks()
@@ -140,7 +141,7 @@ class Feed:
             if self._timer is None:
                 self._tick()
             else:
-                reader.tell_state(self._sources.state(self._looks))
+                reader.tell_state(self.sources.state(self._looks))
             await reader.left
             down.finish()
         finally:
@@ -153,7 +154,7 @@ class Feed:
             self._looks.forget()
             return
         self._timer = self._later(_EVERY_S, self._tick)
-        state = self._sources.state(self._looks)
+        state = self.sources.state(self._looks)
         for reader in self._readers:
             reader.tell_state(state)
 

@@ -18,7 +18,6 @@ from passgate.config.places import clients_file, state_dir
 from passgate.config.tables import ConfigError, Findings, Table
 from passgate.core.settings import (
     AdminSettings,
-    LedgerSettings,
     Limits,
     Listen,
     RouteSettings,
@@ -35,7 +34,6 @@ __all__ = [
     "clients_file",
     "clients_in",
     "from_process",
-    "ledger_settings",
     "listen_of",
     "load",
     "process_environ",
@@ -74,18 +72,23 @@ def listen_of(environ: Mapping[str, str]) -> tuple[Listen, Listen]:
     )
 
 
-def ledger_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> LedgerSettings:
-    """Return what ``[ledger]`` says; no other table is looked at. Arguments as of :func:`load`.
+def admin_listen(config: str | None) -> Listen:
+    """Return where this process's configuration says that the operator is listened to.
+
+    What else is wrong in it does not matter: a service's credentials need not be in the
+    operator's shell.
 
     Raises:
-        ConfigError: The file cannot be read, or that table is wrong.
+        ConfigError: The file, or one of the tables of listeners, cannot be read.
     """
-    findings = Findings()
-    main, given = places.config_file(path, environ, cwd)
-    root = file.read_toml(main, findings, needed=given)
-    ledger = LedgerSettings() if root is None else file.read_ledger(root)
-    findings.check()
-    return ledger
+    findings, environ = Findings(), process_environ()
+    path = None if config is None else Path(config)
+    main, given = places.config_file(path, environ, Path.cwd())
+    root = file.read_toml(main, findings, needed=given) or Table(str(main), "", {}, findings)
+    _, _, admin = _listeners(root, environ)
+    if findings.problems:
+        raise ConfigError(tuple(findings.problems))
+    return admin.listen
 
 
 def from_process(config: str | None, *, reloading: bool = False) -> Settings:

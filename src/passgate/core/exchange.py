@@ -7,6 +7,7 @@ dataclass, at a tenth of its cost to make.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from datetime import UTC, datetime
 from enum import Enum
 
@@ -234,6 +235,16 @@ class Tally:
         record.status = head.status
         record.upstream_request_id = _named(head.said, b"request-id", secret)
         self._secret = secret
+
+    def so_far(self) -> Record:
+        """Return what the record would be if the exchange were cut now: for who looks on."""
+        whole, self.record = self.record, copy(self.record)
+        try:
+            if self.metering is not None:
+                self._metered(self.metering, complete=False)
+            return self.record
+        finally:
+            self.record = whole
 
     def closed(self, ending: Ending, fault: Fault | None, now_s: float) -> Record:
         """Return the record of this exchange, which ended at *now_s* (monotonic)."""

@@ -55,7 +55,7 @@ class Meter(Protocol):
         """Return the output tokens so far, and whether they are an estimate."""
 
     def close(self, *, complete: bool) -> Metered:
-        """Return what was read; nothing more comes.
+        """Return what was read; nothing more comes, or somebody looks on: nothing changes.
 
         Args:
             complete: Whether the body came to its end.

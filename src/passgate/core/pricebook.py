@@ -74,6 +74,10 @@ class PriceBook:
             if record.usage != "none":
                 record.cost_nusd, record.price_status = self.price(record)
 
+    def cost_now(self, record: Record) -> int | None:
+        """Return what *record* costs as it stands, where its price is known; nobody waits."""
+        return None if record.usage == "none" else self._price(record)[0].cost_nusd
+
     def expect(self, upstream: str | None, model: str | None) -> None:
         """Have the price of *model* asked for, if it is not known: a record will need it."""
         provider = self._providers.get(upstream or "")
@@ -82,15 +86,22 @@ class PriceBook:
 
     def price(self, record: Record) -> Price:
         """Return the price of a record that was metered; it waits where that is not known."""
+        price, missing = self._price(record)
+        if missing is not None:
+            self._wait(missing, record)
+        return price
+
+    def _price(self, record: Record) -> tuple[Price, Key | None]:
+        """Return the price of a record, and what must be known first, or None."""
         provider = self._providers.get(record.upstream or "")
         if provider is None:
-            return Price(None, UNKNOWN)
+            return Price(None, UNKNOWN), None
         key = pricing.key_of(provider, record)
         status = EXACT if pricing.is_told(record) else APPROXIMATE
         try:
             parts = pricing.parts_of(key, record)
         except ValueError:
-            return Price(None, UNKNOWN)
+            return Price(None, UNKNOWN), None
         found, missing = [], None
         for each, counts in parts:
             schedule = self._schedule(each)
@@ -99,11 +110,10 @@ class PriceBook:
             elif schedule is None:
                 missing = missing or each
             else:
-                return Price(None, UNKNOWN)
+                return Price(None, UNKNOWN), None
         if missing is not None:
-            self._wait(missing, record)
-            return Price(None, PENDING)
-        return _sum(record, found, status)
+            return Price(None, PENDING), missing
+        return _sum(record, found, status), None
 
     def learn(self, key: Key, schedule: Schedule) -> Prices:
         """Take what a price list says of *key*; return the price of each that waited for it."""

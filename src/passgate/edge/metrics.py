@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from passgate import __version__
 from passgate.core.exchange import Record
+from passgate.core.pricing import PENDING, Price
 from passgate.core.vitals import ClientTotals, UpstreamState, Vitals
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ _FIRST_S = (0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600
 _QUEUED_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 10)
 
 _BUCKETS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
+_MOST_PENDING = 10_000
 _NUSD = 1_000_000_000
 _MS = 1000
 
@@ -131,6 +133,7 @@ class Metrics:
         self._errors: dict[tuple[str, str, str], int] = {}
         self._unknown: dict[str, int] = {}
         self._repeats: dict[str, int] = {}
+        self._pending: dict[str, _Tally] = {}  # by record, what its price will be added to
 
     def __call__(self, records: Sequence[Record]) -> None:
         """Count *records*."""
@@ -153,6 +156,8 @@ class Metrics:
         tally.bytes_down += record.bytes_down
         if record.usage != "none":
             _count_usage(record, tally)
+            if record.price_status == PENDING and len(self._pending) < _MOST_PENDING:
+                self._pending[record.id] = tally
         if record.attempts:
             self._time(record, upstream)
         if record.error is not None or (record.status or 0) >= _FIRST_ERROR:
@@ -171,6 +176,13 @@ class Metrics:
         times.duration.add(record.duration_ms)
         if record.attempts > 1:
             self._repeats[upstream] = self._repeats.get(upstream, 0) + record.attempts - 1
+
+    def late(self, prices: Mapping[str, Price]) -> None:
+        """Count prices that were found after their record was counted, by its id."""
+        for id_, price in prices.items():
+            tally = self._pending.pop(id_, None)
+            if tally is not None:
+                _count_cost(price.cost_nusd, price.status, tally)
 
     def totals(self) -> tuple[ClientTotals, ...]:
         """Return what each client did, by name."""
@@ -274,7 +286,7 @@ class Metrics:
         )
         yield _counter(
             "passgate_unpriced_total",
-            "Exchanges with usage for which no price was known when they ended.",
+            "Exchanges with usage whose model has no price.",
             who,
             {k: t.unpriced for k, t in metered.items()},
         )
@@ -434,10 +446,14 @@ def _count_usage(record: Record, tally: _Tally) -> None:
     tokens[3] += record.cache_write_5m_tokens or 0
     tokens[4] += record.cache_write_1h_tokens or 0
     tally.thinking += record.thinking_tokens or 0
-    if record.cost_nusd is None:
+    _count_cost(record.cost_nusd, record.price_status, tally)
+
+
+def _count_cost(cost_nusd: int | None, status: str | None, tally: _Tally) -> None:
+    if cost_nusd is not None:
+        tally.cost_nusd += cost_nusd
+    elif status != PENDING:
         tally.unpriced += 1
-    else:
-        tally.cost_nusd += record.cost_nusd
 
 
 def _class(status: int | None) -> str:
