@@ -20,7 +20,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint type bench image-check lock ci
+.PHONY: help run test fmt lint type bench attack image-check lock ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ type: $(VENV)/.dev ## check the types
 
 bench: $(VENV)/.run ## measure the gateway beside nginx on this machine (Linux, five minutes)
 	@$(PY) -m bench
+
+attack: $(VENV)/.test ## attack the gateway with raw bytes, and nginx beside it (two minutes)
+	@$(PY) -m tests.attack
 
 image-check: $(VENV)/.made ## build the container image and put a request through it (Linux, as root)
 	@PYTHON=$(PY) tools/image_check.sh

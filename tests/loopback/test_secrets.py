@@ -36,6 +36,7 @@ from passgate.core.settings import (
 )
 from passgate.edge.credentials import Fixed
 from passgate.edge.wire.heads import parse_answer, parse_request
+from tests.attack import keys
 from tests.loopback.gateway import Answer, Gateway, Served, client, connect, message, read_answer
 from tests.loopback.upstream import Beside
 
@@ -137,27 +138,7 @@ def shown_in(places: Iterable[object], gateway: Gateway) -> list[bytes]:
     return [text for text in texts if any(mark in text for mark in (*marks, *coded))]
 
 
-GOOD = rows("""
-x-api-key | x-api-key: <test>
-in capitals | X-API-KEY: <test>
-Bearer | Authorization: Bearer <test>
-bearer | authorization: bearer <test>
-BEARER with blanks | authorization: BEARER   <test>
-x-goog-api-key | x-goog-api-key: <test>
-x-passgate-key | x-passgate-key: <test>
-two fields, one key | x-api-key: <test> | authorization: Bearer <test>
-three fields, one key | X-Goog-Api-Key: <test> | x-api-key: <test> | authorization: bearer <test>
-x-api-key twice | x-api-key: <test> | X-Api-Key: <test>
-Bearer twice | authorization: Bearer <test> | Authorization: bearer <test>
-x-goog-api-key twice | x-goog-api-key: <test> | x-goog-api-key: <test>
-x-passgate-key twice | x-passgate-key: <test> | X-Passgate-Key: <test>
-x-passgate-key beside others | x-passgate-key: <test> | authorization: Bearer a | x-api-key: b
-x-passgate-key beside a key | x-passgate-key: <test> | x-goog-api-key: <wide> | x-api-key: <wide>
-beside a login | x-api-key: <test> | authorization: Basic dTpw
-carried elsewhere | x-api-key: <test> | x-a: <test> | referer: http://h/?a=<test>&b | x-b: a,<test>
-in a session's field | x-api-key: <test> | x-claude-code-session-id: s<test>
-in a beta's field | x-api-key: <test> | anthropic-beta: a,<test>
-""")
+GOOD = rows(keys.TAKEN)
 QUERIES = ("keys=1", "monkey=1", "a=key", "api_keys=&access_tokens", "a=<unknown>")
 GOOD += [
     Row(f"?{query}", ("x-api-key: <test>",), f"POST /v1/messages?{query}") for query in QUERIES
@@ -170,54 +151,21 @@ def test_good_key(gateway: Gateway, row: Row) -> None:
     answer = gateway.ask(row.raw(gateway))
     [seen], [record] = gateway.upstream.seen, gateway.recorded()
     gone = {b"authorization", b"x-goog-api-key", b"x-passgate-key", b"x-a", b"x-b", b"referer"}
-    keys = [value for name, value in seen.fields if name.lower() == b"x-api-key"]
+    shown = [value for name, value in seen.fields if name.lower() == b"x-api-key"]
 
     assert (answer.status, answer.get("x-passgate-error")) == (200, [])
     assert (record.client, record.ending) == ("test", Ending.COMPLETE)
-    assert [gateway.credential.encode()] == keys
+    assert [gateway.credential.encode()] == shown
     assert {name.lower() for name, _ in seen.fields} & gone == set()
     assert gateway.key.encode() not in seen.head + seen.body
 
 
-BAD = rows("""
-none
-empty | x-api-key:
-empty Bearer | authorization: Bearer
-unknown | x-api-key: <unknown>
-unknown Bearer | authorization: Bearer <unknown>
-unknown x-goog-api-key | x-goog-api-key: <unknown>
-a part of it | x-api-key: <test>x
-expired | x-api-key: <expired>
-expired Bearer | authorization: Bearer <expired>
-expired x-passgate-key | x-passgate-key: <expired>
-another scheme | authorization: Basic <test>
-no blank | authorization: Bearer<test>
-no scheme | authorization: <test>
-twice in a line | x-api-key: <test>, <test>
-a cookie | cookie: x-api-key=<test>
-another name | x_api_key: <test> | X-Passgate_Key: <test> | api-key: <test> | x-goog-key: <test>
-Bearer and Basic | authorization: Bearer <test> | authorization: Basic dTpw
-an empty x-passgate-key | x-passgate-key: | x-api-key: <test>
-a wrong x-passgate-key | x-passgate-key: <unknown> | x-api-key: <test>
-""")
-TWO = rows("""
-two fields | x-api-key: <test> | authorization: Bearer <unknown>
-two known keys | x-api-key: <test> | x-goog-api-key: <wide>
-an unknown one first | x-api-key: <unknown> | authorization: Bearer <test>
-the third | x-api-key: <test> | authorization: Bearer <test> | x-goog-api-key: <unknown>
-x-api-key twice | x-api-key: <test> | X-Api-Key: <wide>
-Bearer twice | authorization: Bearer <test> | authorization: Bearer <unknown>
-x-goog-api-key twice | x-goog-api-key: <unknown> | x-goog-api-key: <test>
-x-passgate-key twice | x-passgate-key: <test> | x-passgate-key: <unknown>
-""")
+BAD = rows(keys.BAD)
+TWO = rows(keys.TWO)
 IN_QUERY = [
     Row(f"{field.split(':')[0]} ?{query}", (field,), f"POST /v1/messages?{query}")
     for field in ("x-api-key: <test>", "authorization: Bearer <test>", "x-passgate-key: <test>")
-    for query in (
-        *("<test>", "a=<test>", "a=b<test>c&d", "<%test>", "a=<%test>&b", "%61=p%67_<test>"),
-        *("key=<test>", "key=<%test>", "key=", "key", "KEY=a", "a=1&key=a", "%6Bey=a", "a&%6b%65y"),
-        *("api_key=a", "access_token=a", "b=&Access_Token=a&c", "api%5Fkey=a", "a=1%26key=2"),
-    )
+    for query in keys.IN_QUERY
 ]
 IN_QUERY += [Row(f"?{name}=", (), f"GET /v1/models?{name}=<test>") for name in ("key", "api_key")]
 

@@ -65,6 +65,7 @@ class ClientConnection(asyncio.Protocol):
         "_end",
         "_idle_s",
         "_interim",
+        "_look",
         "_made",
         "_phase",
         "_pool",
@@ -93,6 +94,7 @@ class ClientConnection(asyncio.Protocol):
         self._used = False
         self._reading = True
         self._idle_s = 0.0
+        self._look: Callable[[int], list[tuple[int, int]]] | None = None
         self._interim = 0
         self._sending = False
         self._reusable = False
@@ -364,9 +366,11 @@ class ClientConnection(asyncio.Protocol):
     @property
     def ended(self) -> bool:
         """Whether an idle connection has ended without the loop having told us yet."""
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        if self._look is None:
+            poll = select.poll()
+            poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+            self._look = poll.poll
+        return bool(self._look(0))
 
     # Back-pressure.
 

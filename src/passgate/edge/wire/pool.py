@@ -20,8 +20,6 @@ from passgate.gateway.interfaces import Clock, Tasks
 
 # Shorter than any usual upstream's own limit, so that we close first.
 _MAX_IDLE_S = 30.0
-# A connection used a moment ago has not ended; looking costs a system call.
-_TRUSTED_IDLE_S = 0.002
 
 
 class Pool:
@@ -80,8 +78,8 @@ class Pool:
         now_s = self._clock.monotonic()
         while self._idle:
             connection = self._idle.pop()
-            idle_s = now_s - connection.idle_since_s
-            if idle_s < _TRUSTED_IDLE_S or (idle_s < _MAX_IDLE_S and not connection.ended):
+            # Also of one that was used in this very turn: its end may have come with its answer.
+            if now_s - connection.idle_since_s < _MAX_IDLE_S and not connection.ended:
                 return connection
             connection.discard()
         return None
