@@ -48,10 +48,13 @@ from passgate.edge.prices import PriceLookup
 from passgate.edge.wire import Listener, Outbox, Pool
 from passgate.gateway import interfaces
 from passgate.gateway.admission import Admission
+from passgate.gateway.gemini import Gemini
 from passgate.gateway.interfaces import CredentialSource, Watcher
+from passgate.gateway.lanes import Lane, Snapshot
 from passgate.gateway.local import Readiness
 from passgate.gateway.metering import Meters
-from passgate.gateway.pipeline import Lane, Pipeline, Snapshot
+from passgate.gateway.native import Native
+from passgate.gateway.pipeline import Pipeline
 from passgate.gateway.recorder import Recorder
 from passgate.standing import Standing
 
@@ -174,6 +177,7 @@ class App:
             f"req_pg{secrets.token_hex(6)}",
             self._report,
             self._installs,
+            Gemini(Native(self._clock, meters)),
         )
         await self._refresh()
         self._tell_of_plan_tokens()

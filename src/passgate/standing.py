@@ -18,8 +18,9 @@ from passgate.core.vitals import LedgerState, UpstreamState, Vitals
 from passgate.edge.logs import LogLines
 from passgate.gateway.admission import Admission
 from passgate.gateway.interfaces import Clock, Downstream, Ledger
+from passgate.gateway.lanes import Lane
 from passgate.gateway.metering import Meters
-from passgate.gateway.pipeline import Lane, Pipeline
+from passgate.gateway.pipeline import Pipeline
 from passgate.gateway.recorder import Recorder
 
 

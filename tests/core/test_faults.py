@@ -35,7 +35,6 @@ TABLE: dict[str, Row] = {
     "own": (faults.OWN_CREDENTIAL, DOWN, 401, "authentication_error", "key", None, True),
     "scope": (faults.scope("this"), DOWN, 403, "permission_error", "scope", None, True),
     "path": (faults.NOT_FOUND, DOWN, 404, "not_found_error", "route", None, False),
-    "spoken": (faults.NOT_SPOKEN, DOWN, 404, "not_found_error", "route", None, False),
     "route": (faults.no_route("m"), DOWN, 404, "not_found_error", "route", None, False),
     "request": (faults.request("m"), DOWN, 400, "invalid_request_error", "request", None, False),
     "size": (faults.too_large(5), DOWN, 413, "request_too_large", "size", None, False),

@@ -17,6 +17,7 @@ from passgate.core.routing import (
     PathKind,
     Routes,
     choose,
+    gemini_name,
     globs,
     kind_of,
     native_model,
@@ -216,7 +217,7 @@ def test_not_a_path(path: str) -> None:
 )
 def test_google_path(path: str, google: bool, model: str) -> None:  # noqa: FBT001  a column
     """Google's own paths get Google's errors, and some of them name a model."""
-    assert (google, model) == (speaks_google(path), native_model(path))
+    assert (google, model) == (speaks_google(path, google_key=False), native_model(path))
 
 
 # Globs.
@@ -334,7 +335,8 @@ ROUTES = routes_of(
     [("old", ANTHROPIC), ("new", ANTHROPIC), ("google", GEMINI), ("second", GEMINI)],
 )
 NO_STAR = routes_of([RouteSettings("claude-*", "new")], [("new", ANTHROPIC)])
-GOOGLE_STAR = routes_of([RouteSettings("*", "google")], [("google", GEMINI)])
+NO_GEMINI_ROUTE = routes_of([RouteSettings("*", "new")], [("new", ANTHROPIC), ("google", GEMINI)])
+ONLY_GOOGLE = routes_of([RouteSettings("gemini-*", "google")], [("google", GEMINI)])
 NATIVE_PATH = "/v1beta/models/gemini-x:generateContent"
 
 
@@ -347,7 +349,22 @@ NATIVE_PATH = "/v1beta/models/gemini-x:generateContent"
         pytest.param(ROUTES, MESSAGES, "", "", ("*", "first", "x"), id="a model without a name"),
         pytest.param(ROUTES, MESSAGES, "", None, ("*", "last", None), id="none: the last star"),
         pytest.param(ROUTES, OTHER, "/v1/files", None, ("*", "last", None), id="files"),
-        pytest.param(ROUTES, MODELS, "/v1/models", None, ("*", "last", None), id="the model list"),
+        pytest.param(
+            NO_GEMINI_ROUTE, MODELS, "/v1/models", None, ("*", "new", None), id="the model list"
+        ),
+        pytest.param(
+            ROUTES, MODELS, "/v1/models", None, ("models", "last", None), id="a list of both"
+        ),
+        pytest.param(
+            ONLY_GOOGLE, MODELS, "/v1/models", None, ("models", "google", None), id="Gemini's alone"
+        ),
+        pytest.param(ROUTES, MESSAGES, "", "gemini-x", ("gemini-*", "google", None), id="Gemini"),
+        pytest.param(
+            ROUTES, MESSAGES, "", "anthropic/gemini-x[1m]", ("gemini-*", "google", None), id="alias"
+        ),
+        pytest.param(
+            ROUTES, MESSAGES, "", "anthropic/claude-3-x", ("*", "first", "x"), id="no such alias"
+        ),
         pytest.param(
             ROUTES, NATIVE, "/v1beta/files", None, ("native", "google", None), id="native"
         ),
@@ -389,8 +406,6 @@ NARROW = client("claude-*")
             faults.no_route("gemini-x"),
             id="no Gemini for a model",
         ),
-        pytest.param(ROUTES, WIDE, MESSAGES, "", "gemini-x", faults.NOT_SPOKEN, id="Gemini"),
-        pytest.param(GOOGLE_STAR, WIDE, OTHER, "", None, faults.NOT_SPOKEN, id="Gemini for all"),
         pytest.param(
             ROUTES, NARROW, MESSAGES, "", "gpt", faults.scope("this model"), id="not its model"
         ),
@@ -423,8 +438,39 @@ def test_refused(
     assert expected == fault_of(lambda: choose(routes, who, kind, path, ask))
 
 
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("gemini-3.8-flash", "gemini-3.8-flash"),
+        ("anthropic/gemini-3.8-flash", "gemini-3.8-flash"),
+        ("google/gemini-x[1m]", "gemini-x"),
+        ("models/gemini-x", "gemini-x"),
+        ("gemini/gemini-x", "gemini-x"),
+        ("gemini-", None),
+        ("anthropic/google/gemini-x", None),
+        ("my-gemini-x", None),
+        ("claude-x[1m]", None),
+        ("", None),
+    ],
+)
+def test_gemini_name(model: str, expected: str | None) -> None:
+    """A Gemini model is known by its name, and by that name with a known prefix or suffix."""
+    assert expected == gemini_name(model)
+
+
+def test_google_words() -> None:
+    """The list of models is Google's for who shows the key as Google wants it."""
+    assert speaks_google("/v1/models", google_key=True)
+    assert speaks_google("/v1/models/gemini-x", google_key=True)
+    assert not speaks_google("/v1/models", google_key=False)
+    assert not speaks_google("/v1/messages", google_key=True)
+
+
 def test_open_models() -> None:
     """A client with a list gets the models that are on it, and the list of models."""
+    aliased = choose(ROUTES, client("gemini-*"), MESSAGES, "", Ask("anthropic/gemini-x"))
+    by_alias = choose(ROUTES, client("anthropic/*"), MESSAGES, "", Ask("anthropic/gemini-x"))
+    assert "google" == aliased.upstream == by_alias.upstream
     got = choose(ROUTES, NARROW, MESSAGES, "", Ask("claude-4"))
     listed = choose(ROUTES, NARROW, MODELS, "/v1/models", NO_ASK)
 

@@ -115,6 +115,9 @@ class Gateway:
             routes=(RouteSettings("*", "anthropic"),),
         )
         self.settings = self._change(settings)
+        await self._begin()
+
+    async def _begin(self) -> None:
         self.app = App(
             self.settings, notice=self.notices.append, watchers=[self._record], log_fd=None
         )

@@ -98,13 +98,6 @@ CREDENTIAL = Fault(
 NOT_FOUND = Fault(
     Source.DOWNSTREAM, 404, "not_found_error", "route", "nothing is served at this path"
 )
-NOT_SPOKEN = Fault(
-    Source.DOWNSTREAM,
-    404,
-    "not_found_error",
-    "route",
-    "the route's upstream does not speak this API",
-)
 OWN_CREDENTIAL = Fault(
     Source.DOWNSTREAM,
     401,

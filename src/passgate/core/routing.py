@@ -46,6 +46,9 @@ _CLOSED = re.compile(r"/v1/(?:organizations|oauth)(?:/|\Z)")
 _NATIVE = re.compile(r"/(?:v1beta|v1alpha|upload/v1beta)/")
 _NATIVE_MODEL = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/([^/]+):[A-Za-z]+")
 _MODELS = re.compile(r"/v1/models(?:/[^/]+)?")
+# ``anthropic/`` makes Claude Code list a model; the others are in use elsewhere, and
+# ``[1m]`` is how Claude Code asks for a large context.
+_GEMINI_NAME = re.compile(r"(?:(?:anthropic|google|gemini|models)/)?(gemini-.+?)(?:\[1m\])?")
 
 
 # First match wins.
@@ -59,6 +62,7 @@ _KINDS = (
 
 # Bound once: reading a member through its class costs more than the comparison.
 _MESSAGES, _CLOSED_KIND = PathKind.MESSAGES, PathKind.CLOSED
+_MODELS_KIND = PathKind.MODELS
 _NATIVE_MODEL_KIND = PathKind.NATIVE_MODEL
 NATIVE_KINDS = (PathKind.NATIVE, PathKind.NATIVE_MODEL)
 
@@ -85,9 +89,25 @@ def kind_of(method: str, path: str, *, google_key: bool) -> PathKind:
     return PathKind.NATIVE if google_key and kind is PathKind.MODELS else kind
 
 
-def speaks_google(path: str) -> bool:
-    """Return whether errors at *path* are worded as Google words them."""
-    return _NATIVE.match(path) is not None or _NATIVE_MODEL.fullmatch(path) is not None
+def speaks_google(path: str, *, google_key: bool) -> bool:
+    """Return whether errors at *path* are worded as Google words them.
+
+    Args:
+        path: Path as received, without its query.
+        google_key: Whether the key came in ``x-goog-api-key``.
+    """
+    if _NATIVE.match(path) or _NATIVE_MODEL.fullmatch(path):
+        return True
+    return google_key and _MODELS.fullmatch(path) is not None
+
+
+def gemini_name(model: str) -> str | None:
+    """Return Google's name of a Gemini *model*, or None where it is none of those.
+
+    Clients know one also by an alias; see ``docs/gemini.md``.
+    """
+    found = _GEMINI_NAME.fullmatch(model) if "gemini-" in model else None
+    return found[1] if found else None
 
 
 def native_model(path: str) -> str:
@@ -140,11 +160,14 @@ class Routes:
         rules: First match wins.
         rest: The last ``*`` route, or None.
         native: The route of Gemini's own paths, or None without a Gemini upstream.
+        models: The route of the list of models, where some of them are Gemini's; None
+            where the list is as the upstream of *rest* gives it.
     """
 
     rules: tuple[Route, ...]
     rest: Route | None
     native: Route | None
+    models: Route | None = None
 
 
 def routes_of(routes: Iterable[RouteSettings], kinds: Iterable[tuple[str, UpstreamKind]]) -> Routes:
@@ -162,7 +185,10 @@ def routes_of(routes: Iterable[RouteSettings], kinds: Iterable[tuple[str, Upstre
     if rest is not None:
         rest = replace(rest, rename=None)  # what names no model has none to rename
     native = Route("native", None, google[0], native=True) if google else None
-    return Routes(rules, rest, native)
+    models = None
+    if native is not None and any(rule.native for rule in rules):
+        models = replace(rest or native, label="models", native=True)
+    return Routes(rules, rest, native, models)
 
 
 def permit(client: Client, kind: PathKind, path: str) -> None:
@@ -187,26 +213,21 @@ def choose(routes: Routes, client: Client, kind: PathKind, path: str, ask: Ask) 
         Refused: The model is not open to *client*, or there is no route for it.
     """
     model = native_model(path) if kind is _NATIVE_MODEL_KIND else ask.model
+    named = (gemini_name(model) or model) if model is not None else None
     if client.models is not None and kind in (PathKind.MESSAGES, PathKind.NATIVE_MODEL):
-        if model is None:
+        if model is None or named is None:
             raise Refused(faults.request("model: this key needs a body that names one"))
-        if not client.models.fullmatch(model):
+        if not client.models.fullmatch(model) and not client.models.fullmatch(named):
             raise Refused(faults.scope("this model"))
     if kind in NATIVE_KINDS:
         return _found(routes.native, model or "")
-    if model is None:
-        return _spoken(_found(routes.rest, ""))
+    if model is None or named is None:
+        listed = routes.models if kind is _MODELS_KIND else None
+        return _found(listed or routes.rest, "")
     for rule in routes.rules:
-        if rule.matches is None or rule.matches.fullmatch(model):
-            return rule if not rule.native else _spoken(rule)
+        if rule.matches is None or rule.matches.fullmatch(named):
+            return rule
     raise Refused(faults.no_route(model))
-
-
-def _spoken(route: Route) -> Route:
-    """Return *route*, if its upstream speaks the API that the rest of ``/v1/`` is of."""
-    if route.native:
-        raise Refused(faults.NOT_SPOKEN)
-    return route
 
 
 def _found(route: Route | None, model: str) -> Route:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from passgate.core import faults
 from passgate.core.faults import Refused
 from passgate.gateway.interfaces import Ledger
@@ -69,6 +71,11 @@ class Slot:
         """Give the memory back; harmless when called again."""
         self._admission.held_bytes -= self.held_bytes
         self.held_bytes = 0
+
+    @property
+    def to_be_released(self) -> Callable[[], None] | None:
+        """What gives the memory back, or None where none is held."""
+        return self.release if self.held_bytes else None
 
     def leave(self) -> None:
         """Give the place back."""

@@ -168,11 +168,20 @@ class Downstream(Protocol):
         wait or leave it out, is the caller's to decide; nothing is kept for it.
         """
 
+    def push(self, data: bytes) -> None:
+        """Send a piece, not empty, of what was begun, whether or not the client keeps up.
+
+        For who brings the pieces from a call that the client's slowness slows: see ``follow``.
+        """
+
     def finish(self) -> None:
         """End what was begun."""
 
     def abort(self) -> None:
         """Cut the connection, so that what was sent does not look complete."""
+
+    def follow(self, call: Throttled) -> None:
+        """Slow *call* down where the client is slow, and end it with this exchange."""
 
 
 class Tap(Protocol):
@@ -199,6 +208,41 @@ class Answer(Protocol):
             head: The response head, without framing.
             tap: Sees the body too, or None where nobody wants to.
         """
+
+
+class Throttled(Protocol):
+    """What brings bytes for a client, and can be told to wait."""
+
+    def pause_reading(self) -> None:
+        """Bring no more for now."""
+
+    def resume_reading(self) -> None:
+        """Go on."""
+
+    def close(self) -> None:
+        """Bring nothing more."""
+
+
+class Call(Throttled, Protocol):
+    """A request of ours and its answer, which is read here instead of passed on.
+
+    Silence is told and ends nothing: what is awaited again goes on where it was.
+
+    Attributes:
+        ending: How the body ended, None while it has not.
+    """
+
+    ending: Ending | None
+
+    def answer_head(self, within_s: float) -> Awaitable[AnswerHead | None]:
+        """Return the answer's head, or None where it has not come within *within_s*.
+
+        Raises:
+            Refused: Not reachable, broke, malformed or silent for too long before its head.
+        """
+
+    def read(self, within_s: float) -> Awaitable[bytes | None]:
+        """Return the next bytes of the body, ``b""`` once it has ended, None in silence."""
 
 
 class Pool(Protocol):
@@ -236,6 +280,12 @@ class Pool(Protocol):
 
     def state(self) -> PoolState:
         """Return what it holds now, and what it did since it was made."""
+
+    def call(self, outbound: Outbound, method: str) -> Call:
+        """Send a request, body and all, whose answer is read here.
+
+        Whoever makes a call closes it.
+        """
 
     def retire(self) -> None:
         """Open nothing more; what runs ends by itself."""

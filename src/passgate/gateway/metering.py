@@ -48,5 +48,15 @@ class Meters:
                 return None
         return Metering(meter_for, decode, self._monotonic, self._failed)
 
+    def plain(self, body: bytes, coding: bytes | None) -> bytes:
+        """Return *body*, perhaps cut, without its coding; empty where nothing can take it off."""
+        if coding is None or coding.lower() == b"identity":
+            return body
+        decode = self._codings(coding)
+        try:
+            return b"" if decode is None else decode(body)
+        except Exception:  # noqa: BLE001  a copy: what cannot be read tells nothing
+            return b""
+
     def _failed(self) -> None:
         self.failures += 1

@@ -6,70 +6,28 @@ twice, for the upstream's head and for the end of its body; all else runs throug
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from passgate.core import auth, faults, messages, routing
 from passgate.core.auth import Client
-from passgate.core.exchange import NO_ASK, Ask, Ending, Outbound, RequestHead, Tally
-from passgate.core.faults import DownstreamLeft, Drained, Fault, Refused, Source, UpstreamStale
-from passgate.core.routing import PathKind, Routes
-from passgate.core.upstreams import PassThrough
+from passgate.core.exchange import NO_ASK, Ask, Ending, RequestHead, Tally
+from passgate.core.faults import DownstreamLeft, Drained, Fault, Refused, Source
+from passgate.core.routing import PathKind
 from passgate.gateway import local
 from passgate.gateway.admission import Admission, Slot
-from passgate.gateway.interfaces import (
-    Answer,
-    Clock,
-    CredentialSource,
-    Downstream,
-    Installs,
-    Keys,
-    Pool,
-)
+from passgate.gateway.gemini import Gemini
+from passgate.gateway.interfaces import Answer, Clock, Downstream, Installs
+from passgate.gateway.lanes import Exchange, Snapshot, repeated
 from passgate.gateway.local import Readiness
 from passgate.gateway.metering import Meters
 from passgate.gateway.recorder import Recorder
 
 Body = bytes | bytearray
 MAX_HELD_BYTES = 33_554_432  # what the Messages API takes
-_UNAUTHORIZED = 401
 # Bound once: reading a member through its class costs more than the comparison.
 _MESSAGES, _LOCAL, _NOTHING = PathKind.MESSAGES, PathKind.LOCAL, PathKind.NOTHING
 _LEFT = Ending.CLIENT_LEFT
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """Everything that leads to one upstream.
-
-    Attributes:
-        upstream: What it is sent.
-        source: Where its credential comes from.
-        pool: The connections to it.
-        retry_stale: Whether what a reused connection lost unanswered is repeated once.
-        keys: The same source, where it holds the keys of a Gemini upstream.
-    """
-
-    upstream: PassThrough
-    source: CredentialSource
-    pool: Pool
-    retry_stale: bool
-    keys: Keys | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the configuration says now; an exchange keeps the one it began with.
-
-    Attributes:
-        clients: By SHA-256 of the key.
-        routes: Where requests go.
-        lanes: By the upstream's name.
-    """
-
-    clients: Mapping[bytes, Client]
-    routes: Routes
-    lanes: Mapping[str, Lane]
 
 
 class Pipeline:
@@ -92,6 +50,7 @@ class Pipeline:
         id_prefix: str,
         on_bug: Callable[[Exception], None],
         installs: Installs,
+        gemini: Gemini,
     ) -> None:
         self.snapshot = snapshot
         self._admission = admission
@@ -102,6 +61,7 @@ class Pipeline:
         self._id_prefix = id_prefix
         self._count = 0
         self._installs = installs
+        self._gemini = gemini
         self.on_bug = on_bug
         self.running: dict[str, tuple[Tally, Downstream]] = {}
 
@@ -160,41 +120,35 @@ class Pipeline:
             route = routing.choose(snapshot.routes, client, kind, head.path, ask)
             lane = snapshot.lanes[route.upstream]
             tally.goes_to(route.label, route.upstream, ask)
+            if route.native:
+                exchange = Exchange(
+                    down, kind, client, key, body, ask, route, snapshot, tally, slot
+                )
+                del body  # whoever serves it lets it go
+                return await self._gemini.serve(exchange)
             credential = lane.source.cached or await lane.source.current()
             outbound = lane.upstream.prepare(head, body, key, credential, route.rename)
             tally.sent(self._clock.monotonic())
             repeats = lane.retry_stale and (body is not None or head.length == 0)
-            sent = slot.release if slot.held_bytes and not repeats else None
-            opening = lane.pool.open(outbound, down, sent)
+            opening: Awaitable[Answer]
             if repeats:
-                opening = self._repeated(opening, outbound, lane, down, tally)
+                opening = repeated(outbound, lane, down, partial(self._sent, tally))
+            else:
+                opening = lane.pool.open(outbound, down, slot.to_be_released)
             del body, outbound  # from here on only the connection holds them, until written
             answer = await opening
             if repeats:
                 slot.release()  # the body was kept till now
             tally.answered(answer.head, self._clock.monotonic(), credential.secret)
-            if answer.head.status == _UNAUTHORIZED:
-                lane.source.rejected(credential)
+            lane.judge(credential, answer.head.status)
             tally.metering = self._meters.meter(lane.upstream, head, answer.head)
             reply_head = lane.upstream.reply_head(answer.head, credential)
             return await answer.splice(down, reply_head, tally.metering)
         finally:
             slot.leave()
 
-    async def _repeated(
-        self,
-        opening: Awaitable[Answer],
-        outbound: Outbound,
-        lane: Lane,
-        down: Downstream,
-        tally: Tally,
-    ) -> Answer:
-        """Return the answer; after a stale connection once more, as the operator allowed."""
-        try:
-            return await opening
-        except UpstreamStale:
-            tally.sent(self._clock.monotonic())
-        return await lane.pool.open(outbound, down, None, fresh=True)
+    def _sent(self, tally: Tally) -> None:
+        tally.sent(self._clock.monotonic())
 
     def _knows(self, head: RequestHead) -> bool:
         """Return whether a good key was shown where none is needed."""
@@ -252,7 +206,8 @@ def _refuse(fault: Fault, down: Downstream, tally: Tally) -> None:
         down.abort()
         return
     tally.record.status = fault.status
-    google = routing.speaks_google(down.head.path)
+    google_key = b"x-goog-api-key" in down.head.said
+    google = routing.speaks_google(down.head.path, google_key=google_key)
     down.answer(*faults.answer(fault, tally.record.id, google=google))
 
 

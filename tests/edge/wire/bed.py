@@ -30,6 +30,7 @@ from passgate.core.settings import (
 )
 from passgate.core.upstreams import upstream_of
 from passgate.edge.codings import decoder_for
+from passgate.edge.gemini_keys import Keyring
 from passgate.edge.installs import Installs
 from passgate.edge.wire.client import ClientConnection
 from passgate.edge.wire.listener import Listener
@@ -38,10 +39,13 @@ from passgate.edge.wire.pool import Pool
 from passgate.edge.wire.server import ServerConnection
 from passgate.gateway import interfaces
 from passgate.gateway.admission import Admission
+from passgate.gateway.gemini import Gemini
 from passgate.gateway.interfaces import Downstream
+from passgate.gateway.lanes import Lane, Snapshot
 from passgate.gateway.local import Readiness
 from passgate.gateway.metering import Meters
-from passgate.gateway.pipeline import Lane, Pipeline, Snapshot
+from passgate.gateway.native import Native
+from passgate.gateway.pipeline import Pipeline
 from passgate.gateway.recorder import Recorder
 from tests import strict
 from tests.strict import Message
@@ -370,16 +374,18 @@ class Bed:
             routing.routes_of(routes, [(kind.value, kind) for kind in kinds]),
             lanes,
         )
+        meters = Meters(decoder_for, self.clock.monotonic)
         self.pipeline = Pipeline(
             self.snapshot,
             self.admission,
             Recorder([self.records.extend], lambda _, flush: self.turns.call_soon(flush)),
             Readiness(list, list),
             self.clock,
-            Meters(decoder_for, self.clock.monotonic),
+            meters,
             "req_",
             self.bugs.append,
             Installs(None, bytes, self.clock),
+            Gemini(Native(self.clock, meters)),
         )
         self.listener = Listener(self._handle, limits, self.outbox, self.bugs.append)
 
@@ -397,7 +403,12 @@ class Bed:
         self.pools[kind.value] = pool
         source = StaticSource(Credential(kind.value, CredentialKind.API_KEY, CREDENTIAL))
         seam = cast("interfaces.Pool", pool)
-        return Lane(upstream_of(settings), source, seam, retry_stale)
+        keys = None
+        if kind is UpstreamKind.GEMINI:
+            keys = Keyring(
+                kind.value, CredentialKind.API_KEY, source, self.clock, b"", listed=False
+            )
+        return Lane(upstream_of(settings), keys or source, seam, retry_stale, keys)
 
     def start(self, coro: Coroutine[Any, Any, Any], _: str) -> Dial:
         """Take a dial for the test to end; see ``interfaces.Tasks``."""

@@ -12,6 +12,7 @@ from passgate.core.faults import Refused
 from passgate.core.settings import Limits, UpstreamSettings
 from passgate.core.vitals import PoolState
 from passgate.edge.wire.buffered import READ_BYTES, Buffered
+from passgate.edge.wire.call import Call
 from passgate.edge.wire.client import ClientConnection
 from passgate.edge.wire.listener import tick_of
 from passgate.edge.wire.outbox import Outbox
@@ -65,6 +66,10 @@ class Pool:
         if connection is None:
             return self._open_new(outbound, down, sent)
         return connection.request(outbound, down, sent)
+
+    def call(self, outbound: Outbound, method: str) -> Call:
+        """Send a request whose answer is read, not passed on; see ``interfaces.Pool``."""
+        return Call(self, self._clock, outbound, method)
 
     async def _open_new(
         self, outbound: Outbound, down: ServerConnection, sent: Callable[[], None] | None

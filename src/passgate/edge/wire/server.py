@@ -21,6 +21,7 @@ from passgate.core.settings import Limits
 from passgate.edge.wire.chunks import BadChunk, ChunkWalker
 from passgate.edge.wire.drive import Drive, Wait
 from passgate.edge.wire.heads import MAX_HEAD_BYTES, HeadMemory, HeadProbe, too_long
+from passgate.gateway.interfaces import Throttled
 
 if TYPE_CHECKING:
     from passgate.edge.wire.client import ClientConnection
@@ -404,6 +405,12 @@ class ServerConnection(asyncio.Protocol):
         if self._phase is BODY:
             self._read_body()
 
+    def follow(self, call: Throttled) -> None:
+        """Slow *call* down where the client is slow, and end it with this exchange."""
+        self._up = cast("ClientConnection", call)  # no more is asked of it: the body is here
+        if not self._writable:
+            call.pause_reading()
+
     def part(self) -> None:
         """Have no other side any more."""
         self._up = None
@@ -457,9 +464,15 @@ class ServerConnection(asyncio.Protocol):
     def send(self, data: bytes) -> bool:
         """Send a piece of it, if the client keeps up; see ``Downstream.send``."""
         if self._writable:
-            self.bytes_down += len(data)
-            self.write(data if self.head.http10 else b"%x\r\n%s\r\n" % (len(data), data))
-        return self._writable
+            self.push(data)
+            return True
+        return False
+
+    def push(self, data: bytes) -> None:
+        """Send a piece of it, whether or not the client keeps up; see ``Downstream.push``."""
+        size = len(data)
+        self.bytes_down += size
+        self.write(data if self.head.http10 else b"%x\r\n%s\r\n" % (size, data))
 
     def finish(self) -> None:
         """End it."""

@@ -1,0 +1,104 @@
+"""What leads to the upstreams, and one exchange on its way there: values of the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from passgate.core.auth import Client
+from passgate.core.credential import Credential
+from passgate.core.exchange import Ask, Outbound, Tally
+from passgate.core.faults import UpstreamStale
+from passgate.core.routing import PathKind, Route, Routes
+from passgate.core.upstreams import PassThrough
+from passgate.gateway.admission import Slot
+from passgate.gateway.interfaces import Answer, CredentialSource, Downstream, Keys, Pool
+
+_UNAUTHORIZED = 401
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Everything that leads to one upstream.
+
+    Attributes:
+        upstream: What it is sent.
+        source: Where its credential comes from.
+        pool: The connections to it.
+        retry_stale: Whether what a reused connection lost unanswered is repeated once.
+        keys: The same source, where it holds the keys of a Gemini upstream.
+    """
+
+    upstream: PassThrough
+    source: CredentialSource
+    pool: Pool
+    retry_stale: bool
+    keys: Keys | None = None
+
+    def judge(self, credential: Credential, status: int) -> None:
+        """Have *credential* fetched anew if the upstream's answer says that it is not good."""
+        if status == _UNAUTHORIZED:
+            self.source.rejected(credential)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the configuration says now; an exchange keeps the one it began with.
+
+    Attributes:
+        clients: By SHA-256 of the key.
+        routes: Where requests go.
+        lanes: By the upstream's name.
+    """
+
+    clients: Mapping[bytes, Client]
+    routes: Routes
+    lanes: Mapping[str, Lane]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One exchange that has its route, for who serves it instead of the pipeline.
+
+    Attributes:
+        down: The client's side.
+        kind: What was asked for.
+        client: Who asks.
+        key: What it showed, which never travels.
+        body: The held body, let go as soon as it is needed no more; None where it is
+            passed on as it arrives.
+        ask: What the body asks for.
+        route: Where it goes.
+        snapshot: What the configuration says.
+        tally: Its record.
+        slot: Its place.
+    """
+
+    down: Downstream
+    kind: PathKind
+    client: Client
+    key: bytes
+    body: bytes | bytearray | None
+    ask: Ask
+    route: Route
+    snapshot: Snapshot
+    tally: Tally
+    slot: Slot
+
+
+async def repeated(
+    outbound: Outbound, lane: Lane, down: Downstream, sent: Callable[[], None]
+) -> Answer:
+    """Return the answer; after a stale connection once more, as the operator allowed.
+
+    Args:
+        outbound: What to send.
+        lane: Where to.
+        down: The client's side.
+        sent: Told of a second attempt.
+    """
+    try:
+        return await lane.pool.open(outbound, down, None)
+    except UpstreamStale:
+        sent()
+    return await lane.pool.open(outbound, down, None, fresh=True)

@@ -1,0 +1,123 @@
+"""Gemini's own paths, passed 1:1: which of several keys is shown, and what is learnt of it.
+
+Nothing is repeated here. A body passes as it arrives, and what Google answers is the
+client's to read; a key that was refused is not shown to the next request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from passgate.core.exchange import AnswerHead, Ending
+from passgate.core.gemini.keys import Key
+from passgate.core.gemini.resources import Resources
+from passgate.core.gemini.status import GoogleError, Outcome, error_in
+from passgate.core.routing import PathKind
+from passgate.gateway.interfaces import Answer, Clock, Keys, Tap
+from passgate.gateway.lanes import Exchange, repeated
+from passgate.gateway.metering import Meters
+
+_FIRST_OTHER, _FIRST_ERROR = 300, 400
+# Google's errors and what names a new resource are smaller; a list of files may be cut.
+_MOST_KEPT_BYTES = 64 * 1024
+# What makes resources among the calls of models; the others answer with content.
+_MAKING = (":batch", ":asyncBatch", ":predictLongRunning")
+
+
+class Native:
+    """Serve what is asked for in Google's own words.
+
+    Args:
+        clock: The time.
+        meters: Make the meter of each answer.
+    """
+
+    def __init__(self, clock: Clock, meters: Meters) -> None:
+        self._clock = clock
+        self._meters = meters
+        self._resources = Resources()
+
+    async def serve(self, exchange: Exchange, keys: Keys) -> Ending:
+        """Pass one exchange on; say how it ended, or raise why it was not served."""
+        down, tally = exchange.down, exchange.tally
+        lane, head = exchange.snapshot.lanes[exchange.route.upstream], down.head
+        await keys.ready()
+        several = keys.counts.total > 1
+        body = down.body_at_hand()
+        key = self._key(exchange, keys, body) if several else keys.first("")
+        credential = keys.shown(key)
+        outbound = lane.upstream.prepare(head, body, exchange.key, credential, None)
+        monotonic = self._clock.monotonic
+        tally.sent(monotonic())
+        opening: Awaitable[Answer]
+        if lane.retry_stale and body is not None:
+            opening = repeated(outbound, lane, down, lambda: tally.sent(monotonic()))
+        else:
+            opening = lane.pool.open(outbound, down, None)
+        del body, outbound
+        answer = await opening
+        tally.answered(answer.head, monotonic(), credential.secret)
+        tally.metering = self._meters.meter(lane.upstream, head, answer.head)
+        tap = _Copy(tally.metering) if self._tells(exchange, answer.head, several) else None
+        reply_head = lane.upstream.reply_head(answer.head, credential)
+        ending = await answer.splice(down, reply_head, tap or tally.metering)
+        if tap is not None:
+            self._learn(exchange, keys, key, answer.head, bytes(tap.held))
+        elif several and exchange.kind is PathKind.NATIVE_MODEL:
+            keys.learn(key, exchange.ask.model or "", None)
+        return ending
+
+    def _key(self, exchange: Exchange, keys: Keys, body: bytes | None) -> Key:
+        """Return the key to show: of the resource that is named, else the first that is ready."""
+        scope = self._resources.scope_of(exchange.down.head.path, body)
+        owner = None if scope is None else keys.named(scope)
+        return owner or keys.first(exchange.ask.model or "")
+
+    def _tells(self, exchange: Exchange, answer: AnswerHead, several: bool) -> bool:  # noqa: FBT001
+        """Return whether the body of *answer* says something of keys or resources."""
+        if answer.status >= _FIRST_ERROR:
+            return True
+        if not several or answer.status >= _FIRST_OTHER:
+            return False
+        path = exchange.down.head.path
+        return exchange.kind is PathKind.NATIVE or any(word in path for word in _MAKING)
+
+    def _learn(
+        self, exchange: Exchange, keys: Keys, key: Key, answer: AnswerHead, body: bytes
+    ) -> None:
+        coding = answer.said.get(b"content-encoding")
+        plain = self._meters.plain(body, coding)
+        if answer.status < _FIRST_OTHER:
+            self._resources.learn(exchange.down.head.path, plain, key.scope)
+            return
+        error = error_in(answer.status, plain)
+        if _of_the_key(error, exchange.kind):
+            keys.learn(key, exchange.ask.model or "", error)
+
+
+def _of_the_key(error: GoogleError, kind: PathKind) -> bool:
+    """Return whether *error* says something of the key, and not of what was asked for."""
+    if error.outcome is Outcome.DENIED and error.status != "FAILED_PRECONDITION":
+        return error.reason is not None  # another project's file is forbidden, too
+    if error.outcome is Outcome.BUSY:
+        return kind is PathKind.NATIVE_MODEL
+    return error.outcome is Outcome.INVALID
+
+
+class _Copy:
+    """A tap that keeps the beginning of a body, and passes all of it to the meter.
+
+    Attributes:
+        held: What it kept.
+    """
+
+    def __init__(self, meter: Tap | None) -> None:
+        self._meter = meter
+        self.held = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        if len(self.held) < _MOST_KEPT_BYTES:
+            self.held += data[: _MOST_KEPT_BYTES - len(self.held)]
+        if self._meter is not None:
+            self._meter.feed(data)
