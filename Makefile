@@ -20,7 +20,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint type bench attack image-check lock ci
+.PHONY: help run test kill-test fmt lint type bench attack image-check lock ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ run: $(VENV)/.run ## start the gateway; without a credential, on simulated upstr
 
 test: $(VENV)/.test $(if $(shell command -v npm),$(NODE_MODULES)) ## run the whole test suite
 	@$(PY) -m pytest -n auto --dist worksteal
+
+kill-test: $(VENV)/.test ## kill the gateway fifty times under load, and count what its ledger kept
+	@PASSGATE_KILLS=50 $(PY) -m pytest -q tests/loopback/test_ledger_kill.py
 
 fmt: $(VENV)/.dev ## format the code, and fix what can be fixed safely
 	@$(VENV)/bin/ruff check --quiet --fix-only .

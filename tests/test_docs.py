@@ -9,8 +9,10 @@ import ast
 import inspect
 import re
 import shlex
+import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import fields
 from hashlib import sha256
 from importlib import import_module
@@ -25,6 +27,7 @@ from passgate.core import faults
 from passgate.core.exchange import Record
 from passgate.core.faults import Fault
 from passgate.core.settings import Limits
+from passgate.edge import ledger_sql
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "passgate"
@@ -154,6 +157,19 @@ def test_record() -> None:
     )
 
     assert list(Record.__struct_fields__) == [name for row in rows for name in SPAN.findall(row)]
+
+
+def test_ledger() -> None:
+    """Every column of the ledger is described, with its type, and the version is the code's."""
+    said = section_of(MANUAL["docs/ledger.md"], "Schema")
+    rows = re.findall(r"^\| (`.*?) \| ([A-Z]+) \|", said, re.MULTILINE)
+    told = {(name, kind) for names, kind in rows for name in SPAN.findall(names)}
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        ledger_sql.migrate(connection)
+        table = connection.execute("PRAGMA table_info(exchanges)").fetchall()
+
+    assert {(name, kind) for _, name, kind, *_ in table} == told
+    assert f"Version {ledger_sql.VERSION} (" in said
 
 
 # Commands.

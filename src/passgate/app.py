@@ -40,6 +40,8 @@ from passgate.edge.credentials import lists_keys, open_source
 from passgate.edge.gemini_keys import Keyring, salt_of
 from passgate.edge.installs import FILE_NAME as INSTALLS_FILE
 from passgate.edge.installs import Installs
+from passgate.edge.ledger_file import LedgerFile as LedgerFile
+from passgate.edge.ledger_file import LedgerProblem as LedgerProblem
 from passgate.edge.ledger_sql import FILE_NAME, SchemaUnknown
 from passgate.edge.ledger_sqlite import SqliteLedger
 from passgate.edge.logs import LogLines
@@ -495,6 +497,11 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def ledger_file(state_dir: Path) -> LedgerFile:
+    """Return the ledger in *state_dir* for a command that looks into it."""
+    return LedgerFile(state_dir / FILE_NAME)
 
 
 def to_stderr(sentence: str) -> None:

@@ -46,7 +46,7 @@ def test_a_column_for_each_field(connection: sqlite3.Connection) -> None:
     """Names are those of the record; the order of rows is all that is added."""
     columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(exchanges)")}
 
-    assert set(Record.__struct_fields__) | {"seq", "iterations"} == columns
+    assert set(Record.__struct_fields__) | {"seq"} == columns
 
 
 def test_twice_is_once(connection: sqlite3.Connection) -> None:

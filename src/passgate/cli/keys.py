@@ -10,7 +10,6 @@ import argparse
 import hashlib
 import json
 import math
-import re
 import secrets
 import sys
 from dataclasses import replace
@@ -19,12 +18,10 @@ from pathlib import Path
 
 from passgate import config
 from passgate.cli.keys_file import Clients, Refusal, change, stamp
+from passgate.cli.moments import span, span_or_moment
 from passgate.config import ConfigError
 from passgate.config.grammar import NAME, NAME_RULE
 from passgate.core.settings import ClientSettings
-
-_SPAN = re.compile(r"([0-9]{1,5})([smhdw])")
-_SPAN_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,7 +35,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add.add_argument("--paths", type=_paths, default=("*",), help="globs, with commas between")
     add.add_argument(
         "--expires",
-        type=_span_or_moment,
+        type=span_or_moment,
         metavar="WHEN",
         help="a date such as 2027-01-31, or a time from now such as 30d",
     )
@@ -56,7 +53,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     rotate.add_argument("name", metavar="NAME")
     rotate.add_argument(
         "--grace",
-        type=_span,
+        type=span,
         default=timedelta(hours=24),
         metavar="SPAN",
         help="how long the old key is still good, such as 24h (the default), 30m or 0s",
@@ -258,25 +255,6 @@ def _paths(text: str) -> tuple[str, ...]:
     if not all(glob.startswith(("/", "*")) for glob in globs):
         raise argparse.ArgumentTypeError("must begin with `/` or `*`")
     return globs
-
-
-def _span(text: str) -> timedelta:
-    found = _SPAN.fullmatch(text)
-    if not found:
-        raise argparse.ArgumentTypeError("must be a number and one of s, m, h, d and w, as 24h")
-    return timedelta(seconds=int(found[1]) * _SPAN_UNITS[found[2]])
-
-
-def _span_or_moment(text: str) -> timedelta | datetime:
-    if _SPAN.fullmatch(text):
-        return _span(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            "must be as 30d, 2027-01-31 or 2027-01-31T12:00Z"
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _moment_s(when: timedelta | datetime, now: datetime) -> int:

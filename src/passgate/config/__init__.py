@@ -18,6 +18,7 @@ from passgate.config.places import clients_file, state_dir
 from passgate.config.tables import ConfigError, Findings, Table
 from passgate.core.settings import (
     AdminSettings,
+    LedgerSettings,
     Limits,
     Listen,
     RouteSettings,
@@ -34,6 +35,7 @@ __all__ = [
     "clients_file",
     "clients_in",
     "from_process",
+    "ledger_settings",
     "listen_of",
     "load",
     "process_environ",
@@ -70,6 +72,20 @@ def listen_of(environ: Mapping[str, str]) -> tuple[Listen, Listen]:
         Listen(said.host or data.host, data.port if said.port is None else said.port),
         Listen(admin.host, admin.port if said.admin_port is None else said.admin_port),
     )
+
+
+def ledger_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) -> LedgerSettings:
+    """Return what ``[ledger]`` says; no other table is looked at. Arguments as of :func:`load`.
+
+    Raises:
+        ConfigError: The file cannot be read, or that table is wrong.
+    """
+    findings = Findings()
+    main, given = places.config_file(path, environ, cwd)
+    root = file.read_toml(main, findings, needed=given)
+    ledger = LedgerSettings() if root is None else file.read_ledger(root)
+    findings.check()
+    return ledger
 
 
 def admin_listen(config: str | None) -> Listen:

@@ -6,6 +6,7 @@ A column has the name and the value of the record's field; ``ts`` is in microsec
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ import msgspec
 from passgate.core.exchange import Ending, Record
 
 _BUSY_S = 5.0
+_SHRINK_FILE_BYTES = 16 << 20
 FILE_NAME = "ledger.sqlite3"
 # "pgld": tells our files from those of other programs.
 _APPLICATION_ID = 0x70676C64
@@ -97,8 +99,60 @@ DELETE_BEFORE = """
 """
 
 
+# What one record may hold that SQLite cannot take: nothing a repetition would mend.
+_UNFIT = (
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    sqlite3.DataError,
+    OverflowError,
+    UnicodeError,
+)
+# How many rows one statement takes. A thread that gives the interpreter up, as it does three
+# times for a statement, may wait 5 ms each time to have it back from a busy loop; and to bind
+# 256 rows keeps it from the loop for one. Few sizes, because each is a prepared statement.
+_SLICES = (256, 16, 1)
+
+# By primary result code: what is wrong, and what to do.
+_WORDS = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_BUSY: "another process keeps it locked",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; move it aside, and a new one is begun",
+    sqlite3.SQLITE_NOTADB: "the file is not a database; move it aside, and a new one is begun",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; whose are it and its directory?",
+    sqlite3.SQLITE_READONLY: "the file may only be read; whose are it and its directory?",
+    sqlite3.SQLITE_IOERR: "the disk has an I/O error, or takes no larger file",
+}
+_PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY)
+
+
 class SchemaUnknown(Exception):
     """The file is not a ledger that this version knows; the text says why and what to do."""
+
+
+def open_to_write(path: Path) -> sqlite3.Connection:
+    """Return a connection that writes to the ledger at *path*, made if need be.
+
+    Raises:
+        SchemaUnknown: The file is not a ledger that this version knows.
+        sqlite3.Error: It cannot be opened.
+        OSError: It cannot be made.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # SQLite gives the files beside it the same mode.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    try:
+        # Before the file has a page: it lets `passgate ledger prune` give space back.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {_SHRINK_FILE_BYTES}")
+        migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
@@ -195,14 +249,30 @@ def record_of(row: Sequence[Any]) -> Record:
     return Record(*values)
 
 
-def insert(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
-    """Insert *records* by one statement; those that are there already are left alone."""
+def insert(connection: sqlite3.Connection, records: Sequence[Record]) -> int:
+    """Insert *records*, but for those that are there; return how many SQLite cannot take."""
+    unfit = at = 0
+    for size in _SLICES:
+        while len(records) - at >= size:
+            piece = records[at : at + size]
+            at += size
+            if not _fit(connection, piece):
+                unfit += sum(not _fit(connection, [record]) for record in piece)
+    return unfit
+
+
+def _fit(connection: sqlite3.Connection, records: Sequence[Record]) -> bool:
+    """Insert all of *records* by one statement, or none."""
     rows = ", ".join([_VALUES] * len(records))
-    connection.execute(
-        f"INSERT INTO exchanges ({COLUMNS}) VALUES {rows} "  # noqa: S608  names of our own
-        "ON CONFLICT (id) DO NOTHING",
-        list(chain.from_iterable(map(row_of, records))),
-    )
+    try:
+        connection.execute(
+            f"INSERT INTO exchanges ({COLUMNS}) VALUES {rows} "  # noqa: S608  names of our own
+            "ON CONFLICT (id) DO NOTHING",
+            list(chain.from_iterable(map(row_of, records))),
+        )
+    except _UNFIT:
+        return False
+    return True
 
 
 def reprice(
@@ -215,3 +285,19 @@ def reprice(
 def delete_before(connection: sqlite3.Connection, ts: int, most: int) -> int:
     """Delete at most *most* rows that began before *ts*; return how many."""
     return connection.execute(DELETE_BEFORE, (ts, most)).rowcount
+
+
+def is_passing(error: sqlite3.Error) -> bool:
+    """Return whether what is wrong ends by itself, so that what is open may stay open."""
+    return _code(error) in _PASSING
+
+
+def worded(error: sqlite3.Error) -> str:
+    """Return what is wrong and what to do, without the file's name."""
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return _WORDS.get(_code(error)) or f"SQLite says {name}: {error}"
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return the primary result code: the low byte."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

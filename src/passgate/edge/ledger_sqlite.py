@@ -2,7 +2,7 @@
 
 What is appended waits in memory until it is committed, so that a fault of the disk costs
 nothing as long as there is room. A commit is on the disk when it returns
-(``synchronous=FULL``): what is lost by a kill or a power cut is what had not been committed.
+(``synchronous=FULL``): a kill or a power cut loses what had not been committed.
 
 The thread runs beside the loop and shares the interpreter with it: it works in slices, and
 takes the interpreter for a fraction of a millisecond at a time.
@@ -10,14 +10,13 @@ takes the interpreter for a fraction of a millisecond at a time.
 
 from __future__ import annotations
 
-import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
 
 from passgate.core.exchange import Record
@@ -28,40 +27,16 @@ from passgate.gateway.interfaces import Clock
 Prices = Mapping[str, tuple[int | None, str]]
 Notice = Callable[[str], None]
 
-# A record and its strings take about a kilobyte.
+# A record with its strings takes about a kilobyte.
 MAX_BACKLOG_ROWS = 20_000
 _MAX_COMMIT_ROWS = 2_000
-# Bound by one statement: each binding keeps the interpreter, each statement gives it up.
-_SLICE_ROWS = 40
 _PRUNE_ROWS = 500  # some milliseconds each, between two commits
 _PRUNE_EVERY_S = 600.0
-_BUSY_S = 5.0
 _RETRY_S = 0.5  # it is to recover within 2 s
 _REMIND_S = 60.0
 _OPEN_S = 10.0
-_LAST_TRIES = 4
-_CLOSE_S = 15.0
-
-# What one record holds that SQLite cannot take: nothing a repetition would mend.
-_UNFIT = (
-    sqlite3.IntegrityError,
-    sqlite3.InterfaceError,
-    sqlite3.ProgrammingError,
-    sqlite3.DataError,
-    OverflowError,
-    UnicodeError,
-)
-_WORDS = {
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_BUSY: "another process keeps it locked",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged: move it aside, a new one is begun",
-    sqlite3.SQLITE_NOTADB: "the file is not a database: move it aside, a new one is begun",
-    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened: whose are it and its directory?",
-    sqlite3.SQLITE_READONLY: "the file may only be read: whose are it and its directory?",
-    sqlite3.SQLITE_IOERR: "it cannot be written: an I/O error",
-}
-# Over when whoever caused it is done: what is open may stay open.
-_PASSING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY)
+# At the end a fault of the disk is waited for so long, and the thread a little longer.
+_LAST_S, _CLOSE_S = 2.0, 15.0
 
 
 class SqliteLedger:
@@ -72,7 +47,8 @@ class SqliteLedger:
         keep_days: How long rows are kept; may be changed while it runs.
         clock: The time.
         notice: Told what the operator should read, by the thread that writes.
-        max_rows: Most rows that wait; what comes on top is lost, and counted.
+        max_rows: Most rows that wait; what comes on top is lost, and counted. The last half
+            of them is for what used something: a client that is refused comes again and again.
 
     Attributes:
         path: The file.
@@ -88,13 +64,13 @@ class SqliteLedger:
         notice: Notice,
         max_rows: int = MAX_BACKLOG_ROWS,
     ) -> None:
-        self.keep_days = keep_days
         self.path = path
+        self.keep_days = keep_days
+        self.passing = True
         self._clock = clock
         self._notice = notice
         self._max_rows = max_rows
         self._queue: queue.SimpleQueue[Sequence[Record] | Prices | None] = queue.SimpleQueue()
-        self.passing = True
         self._held: list[Sequence[Record] | Prices] = []
         self._connection: sqlite3.Connection | None = None
         # Each is changed by one thread alone, so that none needs a lock.
@@ -104,6 +80,7 @@ class SqliteLedger:
         self._unknown: SchemaUnknown | None = None
         self._told_s: float | None = None
         self._told_lost = 0
+        self._in_trouble = False
         self._prune_at_s = clock.monotonic()
         self._opened = threading.Event()
         self._closing = threading.Event()
@@ -142,17 +119,19 @@ class SqliteLedger:
 
     def append(self, records: Sequence[Record]) -> None:
         """Have *records* written, each once, soon; what there is no room for is counted."""
-        room = max(0, self._max_rows - self.backlog)
-        if len(records) > room:
-            self._overflowed += len(records) - room
-            records = records[:room]
+        room = 0 if self._closing.is_set() else self._max_rows - self.backlog
+        if len(records) > room - self._max_rows // 2:
+            chosen = _worth_most(records, room, room - self._max_rows // 2)
+            self._overflowed += len(records) - len(chosen)
+            records = chosen
         if records:
             self._taken += len(records)
             self._queue.put(records)
 
     def reprice(self, prices: Prices) -> None:
         """Have cost and price status replaced in the rows with these ids."""
-        if self.backlog + len(prices) <= self._max_rows:
+        room = 0 if self._closing.is_set() else self._max_rows - self.backlog
+        if len(prices) <= room:
             self._taken += len(prices)
             self._queue.put(prices)
 
@@ -166,18 +145,21 @@ class SqliteLedger:
     # The writer's side.
 
     def _run(self) -> None:
-        self._attempt(self._open)
+        self._attempt(_only_open)
         self._opened.set()
         while not self._closing.is_set():
             self._gather(self._wait_s())
             self._attempt(self._write)
-            self._attempt(self._prune)
+            self._prune()
             self._tell()
-        for _ in range(_LAST_TRIES):
+        until_s = self._clock.monotonic() + _LAST_S
+        while self.backlog:
             self._gather(0.0)
-            if self._attempt(self._write) and not self.backlog:
-                break
-        self._give_up()
+            if not self._attempt(self._write):
+                if self._clock.monotonic() > until_s:
+                    break
+                time.sleep(_RETRY_S / 5)
+        self._end()
 
     def _wait_s(self) -> float:
         """Return how long there is nothing to do unless something is appended."""
@@ -187,39 +169,32 @@ class SqliteLedger:
         return max(0.0, min(_REMIND_S, self._prune_at_s - self._clock.monotonic()))
 
     def _gather(self, wait_s: float) -> None:
-        """Take what was appended, as much as fits into one commit."""
+        """Take what was appended, about as much as is good for one commit."""
         rows = sum(map(len, self._held))
-        try:
+        with suppress(queue.Empty):
             while rows < _MAX_COMMIT_ROWS:
                 work = self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait()
                 wait_s = 0.0
                 if work is not None:
                     self._held.append(work)
                     rows += len(work)
-        except queue.Empty:
-            pass
 
     def _attempt(self, do: Callable[[sqlite3.Connection], None]) -> bool:
         """Do one thing with the file; return whether that went well."""
         try:
             if self._connection is None:
-                self._connection = connect(self.path)
+                self._connection = ledger_sql.open_to_write(self.path)
             do(self._connection)
         except SchemaUnknown as error:
             self._unknown = error
             self._fails(str(error))
         except sqlite3.Error as error:
-            self._fails(_worded(error), passing=_code(error) in _PASSING)
+            self._fails(ledger_sql.worded(error), passing=ledger_sql.is_passing(error))
         except OSError as error:
-            self._fails(error.strerror or "it cannot be opened")
+            self._fails(f"the file cannot be opened: {error.strerror}")
         else:
-            if do != self._prune:
-                self._problem = None
-            return True
-        return False
-
-    def _open(self, _: sqlite3.Connection) -> None:
-        """Do nothing: to be attempted, it was opened."""
+            self._problem = None
+        return self._problem is None
 
     def _fails(self, problem: str, *, passing: bool = False) -> None:
         """Take note of *problem*; if it does not pass by itself, begin anew with the file."""
@@ -246,99 +221,66 @@ class SqliteLedger:
             if isinstance(work, Mapping):
                 ledger_sql.reprice(connection, work.items())
             else:
-                unfit += _insert(connection, work)
+                unfit += ledger_sql.insert(connection, work)
         connection.execute("COMMIT")
         self._unfit += unfit
         self._done += sum(map(len, self._held))
         self._held.clear()
 
-    def _prune(self, connection: sqlite3.Connection) -> None:
+    def _prune(self) -> None:
         """Delete some of what is too old; the rest after the next commit."""
-        now_s = self._clock.monotonic()
-        if now_s < self._prune_at_s or self._problem is not None:
+        now_s, connection = self._clock.monotonic(), self._connection
+        if now_s < self._prune_at_s or connection is None:
             return
         today = datetime.fromtimestamp(self._clock.wall(), UTC)
         before = ledger_sql.micros(today - timedelta(days=self.keep_days))
-        if ledger_sql.delete_before(connection, before, _PRUNE_ROWS) < _PRUNE_ROWS:
-            self._prune_at_s = now_s + _PRUNE_EVERY_S
+        try:
+            if ledger_sql.delete_before(connection, before, _PRUNE_ROWS) == _PRUNE_ROWS:
+                return
+        except sqlite3.Error as error:
+            # No problem of writing: that shows at the next row.
+            self._notice(f"old rows of the ledger stay for now: {ledger_sql.worded(error)}")
+        self._prune_at_s = now_s + _PRUNE_EVERY_S
 
     def _tell(self) -> None:
         """Tell of trouble when it begins, once a minute, and when it is over."""
         now_s, lost = self._clock.monotonic(), self.lost
-        if self._problem is None and lost == self._told_lost:
-            if self._told_s is not None:
-                self._notice(f"the ledger is written again; lost so far: {lost} records")
-                self._told_s = None
-        elif self._told_s is None or now_s - self._told_s >= _REMIND_S:
-            why = self._problem or "records come faster than they can be written"
-            self._notice(
-                f"the ledger {self.path}: {why}; "
-                f"{self.backlog} records wait, {lost} are lost so far"
-            )
-            self._told_s, self._told_lost = now_s, lost
+        due = self._told_s is None or now_s - self._told_s >= _REMIND_S
+        if self._problem is None and self._in_trouble:
+            said = f"the ledger is written again; {lost} records are lost so far"
+            self._in_trouble = False
+        elif due and (self._problem is not None or lost != self._told_lost):
+            why = self._problem or "not every record could be kept"
+            said = f"the ledger {self.path}: {why}; {self.backlog} wait, {lost} are lost so far"
+            self._in_trouble, self._told_s = self._problem is not None, now_s
+        else:
+            return
+        self._told_lost = lost
+        self._notice(said)
 
-    def _give_up(self) -> None:
+    def _end(self) -> None:
         """Close the file; what could not be written is lost."""
         if self.backlog:
-            self._notice(f"the ledger {self.path}: {self._problem}; {self.backlog} records lost")
+            self._notice(
+                f"the ledger {self.path}: {self._problem}; {self.backlog} records are lost"
+            )
             self._unfit += self.backlog
             self._done = self._taken
         if self._connection is not None:
-            self._connection.close()
+            with suppress(sqlite3.Error):
+                self._connection.close()
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Return a connection that writes to the ledger at *path*, made if need be.
-
-    Raises:
-        SchemaUnknown: The file is not a ledger that this version knows.
-        sqlite3.Error: It cannot be opened.
-        OSError: It cannot be made.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite gives the files beside it the same mode.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(
-        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-    )
-    try:
-        # Before the file has a page: it lets `passgate ledger prune` give space back.
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA journal_size_limit = 16777216")
-        ledger_sql.migrate(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _only_open(_: sqlite3.Connection) -> None:
+    """Do nothing: to be attempted, the file was opened."""
 
 
-def _insert(connection: sqlite3.Connection, records: Sequence[Record]) -> int:
-    """Insert *records* in slices; return how many could not be."""
-    unfit, left = 0, iter(records)
-    while piece := list(islice(left, _SLICE_ROWS)):
-        try:
-            ledger_sql.insert(connection, piece)
-        except _UNFIT:
-            unfit += sum(not _fits(connection, record) for record in piece)
-    return unfit
-
-
-def _fits(connection: sqlite3.Connection, record: Record) -> bool:
-    try:
-        ledger_sql.insert(connection, [record])
-    except _UNFIT:
-        return False
-    return True
-
-
-def _code(error: sqlite3.Error) -> int:
-    """Return the primary result code: the low byte."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _worded(error: sqlite3.Error) -> str:
-    """Return what is wrong, and what to do."""
-    name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return _WORDS.get(_code(error)) or f"it cannot be written: {name}"
+def _worth_most(records: Sequence[Record], room: int, room_for_idle: int) -> list[Record]:
+    """Return what there is room for; at most *room_for_idle* that went to no upstream."""
+    chosen: list[Record] = []
+    for record in records:
+        idle = record.attempts == 0
+        if len(chosen) < room and (not idle or room_for_idle > 0):
+            room_for_idle -= idle
+            chosen.append(record)
+    return chosen

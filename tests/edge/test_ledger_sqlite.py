@@ -1,0 +1,297 @@
+"""The ledger on SQLite: the contract, and what goes wrong with files and disks."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from passgate.core.exchange import Record
+from passgate.edge import ledger_sql
+from passgate.edge.clock import SystemClock
+from passgate.edge.ledger_file import LedgerFile
+from passgate.edge.ledger_sql import SchemaUnknown
+from passgate.edge.ledger_sqlite import SqliteLedger
+from tests.contracts.ledger import LedgerContract
+from tests.contracts.records import BEGAN, record
+from tests.loopback.gateway import eventually
+
+
+class Moved(SystemClock):
+    """A clock that a test moves; it also goes on by itself."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+        self.wall_s = (BEGAN + timedelta(days=1)).timestamp()
+
+    def monotonic(self) -> float:
+        """Return seconds from an unknown start."""
+        return super().monotonic() + self.ahead_s
+
+    def wall(self) -> float:
+        """Return seconds since 1970."""
+        return self.wall_s
+
+
+class SqliteBed:
+    """A directory for one ledger."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "state" / "ledger.sqlite3"
+        self.clock = Moved()
+        self.notices: list[str] = []
+        self._ledgers: list[SqliteLedger] = []
+
+    def open(self, max_rows: int = 1_000) -> SqliteLedger:
+        """Return the ledger, opened."""
+        ledger = SqliteLedger(self.path, 90, self.clock, self.notices.append, max_rows)
+        self._ledgers.append(ledger)
+        ledger.open()
+        return ledger
+
+    def connected(self) -> closing[sqlite3.Connection]:
+        """Lend another program's connection."""
+        return closing(sqlite3.connect(self.path, isolation_level=None))
+
+    def kept(self) -> list[Record]:
+        """Return what it keeps now, in the order in which it was written."""
+        with self.connected() as connection:
+            rows = connection.execute(f"{ledger_sql.SELECT} ORDER BY seq").fetchall()
+        return [ledger_sql.record_of(row) for row in rows]
+
+    @contextmanager
+    def barred(self) -> Iterator[None]:
+        """Let nothing be written."""
+        with self.connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close every ledger that a failed test left open."""
+        for ledger in self._ledgers:
+            ledger.close()
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Iterator[SqliteBed]:
+    """A place for a ledger."""
+    bed = SqliteBed(tmp_path)
+    yield bed
+    bed.close()
+
+
+class TestContract(LedgerContract):
+    """See ``tests/contracts/ledger.py``."""
+
+
+def test_modes(bed: SqliteBed) -> None:
+    """Files and directory are their owner's alone, whatever the umask says."""
+    before = os.umask(0)
+    try:
+        ledger = bed.open()
+        ledger.append([record()])
+        eventually(lambda: ledger.backlog == 0)
+        files = list(bed.path.parent.iterdir())
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in files}
+
+    assert 0o700 == stat.S_IMODE(bed.path.parent.stat().st_mode)
+    assert (3, {0o600}) == (len(files), modes)
+
+
+def test_durable(bed: SqliteBed) -> None:
+    """A commit survives a power cut: it is on the disk when it returns."""
+    bed.open().close()
+    connection = ledger_sql.open_to_write(bed.path)
+    got = [
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "auto_vacuum")
+    ]
+    connection.close()
+
+    assert ["wal", 2, 2] == got
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """Let this process write no file beyond *size* bytes: a disk that is full for it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_disk_that_takes_no_more(bed: SqliteBed) -> None:
+    """Records wait and are told of once; when the disk takes them, all are written."""
+    ledger = bed.open(max_rows=100)
+    ledger.append([record(0)])
+    eventually(lambda: ledger.backlog == 0)
+    with files_up_to(40_000):
+        ledger.append([record(n, path="/" * 1000, attempts=1) for n in range(1, 61)])
+        problem = eventually(lambda: ledger.problem)
+        eventually(lambda: bed.notices)
+        ledger.append([record(n, attempts=1) for n in range(61, 161)])
+        waiting, lost = ledger.backlog, ledger.lost
+    eventually(lambda: ledger.backlog == 0, within_s=2)
+    eventually(lambda: len(bed.notices) > 1)
+    ledger.close()
+    kept = [each.id for each in bed.kept()]
+
+    assert "the disk has an I/O error, or takes no larger file" == problem
+    assert (100, 60) == (waiting, lost)
+    assert [record(n).id for n in range(101)] == kept
+    assert [
+        f"the ledger {bed.path}: {problem}; 60 wait, 0 are lost so far",
+        "the ledger is written again; 60 records are lost so far",
+    ] == bed.notices
+
+
+def test_told_once_a_minute(bed: SqliteBed) -> None:
+    """Trouble that lasts is told of once a minute, however often it is tried."""
+    ledger = bed.open()
+    with files_up_to(10_000):
+        ledger.append([record(n, path="/" * 1000) for n in range(10)])
+        for minute in range(1, 4):
+            eventually(lambda: len(bed.notices) >= minute)  # noqa: B023  called at once
+            bed.clock.ahead_s += 61 if minute < 3 else 0
+        told = len(bed.notices)
+    ledger.close()
+
+    assert (3, 10) == (told, len(bed.kept()))
+
+
+def test_disk_full_to_the_end(bed: SqliteBed) -> None:
+    """What cannot be written until the end is lost, and the last word is how much."""
+    ledger = bed.open()
+    with files_up_to(10_000):
+        ledger.append([record(n, path="/" * 1000) for n in range(10)])
+        eventually(lambda: ledger.problem)
+        ledger.close()
+
+    assert (0, 10) == (ledger.backlog, ledger.lost)
+    assert bed.notices[-1].endswith("10 records are lost")
+
+
+@pytest.mark.parametrize("damage", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_damaged_file(bed: SqliteBed, damage: bytes) -> None:
+    """A file that is none of ours is left as it is; moved aside, a new one is begun."""
+    bed.path.parent.mkdir()
+    bed.path.write_bytes(damage)
+    ledger = bed.open()
+    ledger.append([record(1)])
+    problem, untouched = ledger.problem, bed.path.read_bytes()
+    bed.path.rename(bed.path.with_suffix(".aside"))
+    eventually(lambda: ledger.backlog == 0, within_s=2)
+    ledger.close()
+
+    assert problem
+    assert "move it aside" in problem
+    assert (damage, [record(1)]) == (untouched, bed.kept())
+
+
+def test_file_that_cannot_be_opened(bed: SqliteBed) -> None:
+    """What SQLite may not open is told of, with what to look at."""
+    bed.open().close()
+    beside = bed.path.with_name(f"{bed.path.name}-wal")
+    beside.mkdir()
+    ledger = bed.open()
+    ledger.append([record(1)])
+    problem, passing = ledger.problem, ledger.passing
+    beside.rmdir()
+    eventually(lambda: ledger.backlog == 0, within_s=2)
+
+    assert ("the file cannot be opened; whose are it and its directory?", False) == (
+        problem,
+        passing,
+    )
+
+
+def test_directory_that_cannot_be(bed: SqliteBed) -> None:
+    """Where no file can be made, the reason is told; once it can, it is made."""
+    bed.path.parent.write_text("a file where the directory should be")
+    ledger = bed.open()
+    ledger.append([record(1)])
+    problem = ledger.problem
+    bed.path.parent.unlink()
+    eventually(lambda: ledger.backlog == 0, within_s=2)
+    ledger.close()
+
+    assert "the file cannot be opened: File exists" == problem
+    assert [record(1)] == bed.kept()
+
+
+def test_newer_schema(bed: SqliteBed) -> None:
+    """What a newer version wrote is not written to."""
+    bed.open().close()
+    with bed.connected() as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(SchemaUnknown, match=r"a newer passgate wrote it \(schema 99"):
+        bed.open()
+
+
+def test_two_ledgers_on_one_file(bed: SqliteBed) -> None:
+    """Two processes that share a port write to one file: nothing is lost, nothing is twice."""
+    ledgers = [bed.open(max_rows=10_000), bed.open(max_rows=10_000)]
+    for number in range(0, 400, 10):
+        for which, ledger in enumerate(ledgers):
+            ledger.append([record(n, peer=str(which)) for n in range(number, number + 10)])
+            ledger.append([record(1000 * (which + 1) + n) for n in range(number, number + 10)])
+    for ledger in ledgers:
+        ledger.close()
+    expected = [*range(400), *range(1000, 1400), *range(2000, 2400)]
+
+    assert [record(n).id for n in expected] == sorted(each.id for each in bed.kept())
+    assert [0, 0] == [ledger.lost for ledger in ledgers]
+
+
+def test_old_rows_go(bed: SqliteBed) -> None:
+    """Rows older than ``keep_days`` go, in steps; the others stay, and a change counts."""
+    ledger = bed.open(max_rows=5_000)
+    day = 86_400
+    ledger.append([record(n) for n in range(1_200)])
+    ledger.append([record(30 * day + n) for n in range(10)])
+    eventually(lambda: ledger.backlog == 0)
+    bed.clock.wall_s = (BEGAN + timedelta(days=90, seconds=600)).timestamp()
+    bed.clock.ahead_s = 601
+    ledger.append([record(60 * day)])  # wakes it
+    eventually(lambda: len(bed.kept()) == 611)
+    first = bed.kept()[0]
+    ledger.keep_days = 31
+    bed.clock.ahead_s = 1202
+    ledger.append([record(61 * day)])
+    eventually(lambda: len(bed.kept()) == 2)
+
+    assert record(600) == first
+
+
+def test_pending(bed: SqliteBed) -> None:
+    """Rows whose price was not known when they were written are found again."""
+    ledger = bed.open()
+    ledger.append([record(n, price_status=("exact", "pending")[n % 2]) for n in range(9)])
+    ledger.close()
+    found = LedgerFile(bed.path).pending(most=3)
+
+    assert [record(n, price_status="pending") for n in (7, 5, 3)] == found
+
+
+def test_a_clock_that_is_wrong(bed: SqliteBed) -> None:
+    """A record from before 1970 or of the far future is kept as it is."""
+    moments = [datetime(1969, 7, 20, tzinfo=UTC), datetime(2199, 1, 1, tzinfo=UTC)]
+    given = [record(n, ts=moment) for n, moment in enumerate(moments)]
+    ledger = bed.open()
+    ledger.keep_days = 36_500
+    ledger.append(given)
+    ledger.close()
+
+    assert given == bed.kept()
