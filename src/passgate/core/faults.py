@@ -30,6 +30,8 @@ class Fault:
         retry_after_s: Whole seconds to wait, or None where waiting won't help.
         final: Whether clients are told not to try again.
         closes: Whether the connection cannot be used any further.
+        verbatim: Whether clients match the wording, so that nothing is put in front of it.
+        google: Google's own word for it where it is Google's error, else None.
     """
 
     source: Source
@@ -40,6 +42,13 @@ class Fault:
     retry_after_s: int | None = None
     final: bool = False
     closes: bool = False
+    verbatim: bool = False
+    google: str | None = None
+
+    @property
+    def said(self) -> str:
+        """The message as a client gets it."""
+        return self.message if self.verbatim else f"passgate: {self.message}"
 
 
 class Refused(Exception):
@@ -214,7 +223,7 @@ def answer(fault: Fault, request_id: str, *, google: bool) -> tuple[bytes, bytes
         request_id: The record's id.
         google: Word it as ``google.rpc.Status`` instead of the Messages envelope.
     """
-    body = _google(fault) if google else _messages(fault, request_id)
+    body = _google(fault) if google else envelope(fault, request_id)
     more = f"\r\nrequest-id: {request_id}\r\nx-passgate-error: {fault.code}"
     if fault.retry_after_s is not None:
         more += f"\r\nretry-after: {fault.retry_after_s}"
@@ -225,8 +234,11 @@ def answer(fault: Fault, request_id: str, *, google: bool) -> tuple[bytes, bytes
     return local_answer(fault.status, body, more.encode()), body
 
 
-def _messages(fault: Fault, request_id: str) -> bytes:
-    error = {"type": fault.kind, "message": f"passgate: {fault.message}"}
+def envelope(fault: Fault, request_id: str) -> bytes:
+    """Return *fault* as the Messages API words it, in a body or in an event of a stream."""
+    error: dict[str, object] = {"type": fault.kind, "message": fault.said}
+    if fault.google is not None:
+        error["details"] = {"gemini_status": fault.google}
     return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
 
 
@@ -246,7 +258,7 @@ _GOOGLE_STATUS = {
 
 def _google(fault: Fault) -> bytes:
     status = _GOOGLE_STATUS.get(fault.status, "INVALID_ARGUMENT")
-    error = {"code": fault.status, "message": f"passgate: {fault.message}", "status": status}
+    error = {"code": fault.status, "message": fault.said, "status": status}
     return msgspec.json.encode({"error": error})
 
 

@@ -1,0 +1,218 @@
+"""What a Messages client gets of an answer: its events as they come, or all of it at the end.
+
+Both are made from the same events, so that a client is told the same either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from passgate.core.faults import Fault
+from passgate.core.gemini.events import (
+    PING,
+    Block,
+    BlockDelta,
+    BlockStart,
+    Delta,
+    Details,
+    Event,
+    InputDelta,
+    Message,
+    MessageDelta,
+    MessageStart,
+    StopDetails,
+    TextBlock,
+    TextDelta,
+    ThinkingBlock,
+    ThinkingDelta,
+    ToolBlock,
+    encode,
+    error_event,
+)
+from passgate.core.gemini.stream import Translation, Verdict
+
+
+class Streamed:
+    """An answer as server-sent events.
+
+    Attributes:
+        translation: What makes the events, and knows what became of the answer.
+    """
+
+    content_type = b"text/event-stream; charset=utf-8"
+
+    def __init__(self, translation: Translation, request_id: str) -> None:
+        self.translation = translation
+        self._request_id = request_id
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes of Google's body; return what goes to the client."""
+        return encode(self.translation.feed(data))
+
+    def close(self) -> bytes:
+        """Take the end of Google's body; return what goes to the client."""
+        return encode(self.translation.close())
+
+    def idle(self) -> bytes:
+        """Return what tells a client that its answer is still being made."""
+        return PING
+
+    def failed(self, fault: Fault) -> bytes:
+        """Return the last event of a stream that cannot be ended well any more."""
+        return error_event(fault, self._request_id)
+
+
+class Whole:
+    """An answer in one piece.
+
+    Attributes:
+        translation: As of :class:`Streamed`.
+    """
+
+    content_type = b"application/json"
+
+    def __init__(self, translation: Translation) -> None:
+        self.translation = translation
+        self._events: list[Event] = []
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes of Google's body; return nothing yet."""
+        self._events += self.translation.feed(data)
+        return b""
+
+    def close(self) -> bytes:
+        """Take the end of Google's body; return the message, if it is complete."""
+        self._events += self.translation.close()
+        return folded(self._events) if self.translation.verdict is Verdict.COMPLETE else b""
+
+    def idle(self) -> bytes:
+        """Return nothing: there is nothing that may stand before a body."""
+        return b""
+
+    def failed(self, _: Fault) -> bytes:
+        """Return nothing: a failure is a response of its own."""
+        return b""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """The usage of a message in one piece."""
+
+    input_tokens: int
+    cache_read_input_tokens: int
+    cache_creation_input_tokens: int
+    output_tokens: int
+    output_tokens_details: Details
+    service_tier: str
+
+
+class Complete(msgspec.Struct, frozen=True):
+    """A message in one piece."""
+
+    id: str
+    type: str
+    role: str
+    model: str
+    content: list[Block]
+    stop_reason: str
+    stop_sequence: None
+    stop_details: StopDetails | msgspec.UnsetType
+    usage: Usage
+
+
+@dataclass(slots=True)
+class _Fold:
+    """A message while its events are put together."""
+
+    message: Message | None = None
+    opened: list[Block] = field(default_factory=list)
+    pieces: list[list[str]] = field(default_factory=list)
+    signatures: dict[int, str] = field(default_factory=dict)
+    end: MessageDelta | None = None
+
+    def take(self, event: Event) -> None:
+        match event:
+            case MessageStart():
+                self.message = event.message
+            case BlockStart():
+                self.opened.append(event.content_block)
+                self.pieces.append([])
+            case BlockDelta():
+                self._delta(event.index, event.delta)
+            case MessageDelta():
+                self.end = event
+            case _:
+                pass
+
+    def _delta(self, index: int, delta: Delta) -> None:
+        match delta:
+            case TextDelta():
+                self.pieces[index].append(delta.text)
+            case ThinkingDelta():
+                self.pieces[index].append(delta.thinking)
+            case InputDelta():
+                self.pieces[index].append(delta.partial_json)
+            case _:
+                self.signatures[index] = delta.signature
+
+    def blocks(self) -> list[Block]:
+        return [
+            _whole(block, "".join(pieces), self.signatures.get(index, ""))
+            for index, (block, pieces) in enumerate(zip(self.opened, self.pieces, strict=True))
+        ]
+
+
+def _whole(block: Block, said: str, signature: str) -> Block:
+    match block:
+        case TextBlock():
+            return TextBlock(said)
+        case ThinkingBlock():
+            return ThinkingBlock(said, signature)
+        case _:
+            return ToolBlock(block.id, block.name, msgspec.Raw(said.encode()))
+
+
+def folded(events: Iterable[Event]) -> bytes:
+    """Return the message that the *events* of a complete stream tell, as JSON."""
+    fold = _Fold()
+    for event in events:
+        fold.take(event)
+    message, end = fold.message, fold.end
+    if message is None or end is None:
+        raise ValueError("the stream is not complete")
+    usage = end.usage
+    return msgspec.json.encode(
+        Complete(
+            message.id,
+            message.type,
+            message.role,
+            message.model,
+            fold.blocks(),
+            end.delta.stop_reason,
+            None,
+            end.delta.stop_details,
+            Usage(
+                usage.input_tokens,
+                usage.cache_read_input_tokens,
+                usage.cache_creation_input_tokens,
+                usage.output_tokens,
+                usage.output_tokens_details,
+                message.usage.service_tier,
+            ),
+        )
+    )
+
+
+class _Count(msgspec.Struct, rename="camel"):
+    total_tokens: int
+
+
+def counted(body: bytes) -> bytes | None:
+    """Return the count in an answer to ``countTokens`` as Messages JSON, None where it has none."""
+    try:
+        count = msgspec.json.decode(body, type=_Count)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return msgspec.json.encode({"input_tokens": count.total_tokens})
