@@ -27,6 +27,7 @@ from passgate.core.pricebook import PriceBook, Prices
 from passgate.core.pricing import ANTHROPIC, GOOGLE
 from passgate.core.settings import (
     ClientSettings,
+    LedgerSettings,
     Listen,
     Settings,
     UpstreamKind,
@@ -42,8 +43,8 @@ from passgate.edge.installs import FILE_NAME as INSTALLS_FILE
 from passgate.edge.installs import Installs
 from passgate.edge.ledger_file import LedgerFile as LedgerFile
 from passgate.edge.ledger_file import LedgerProblem as LedgerProblem
-from passgate.edge.ledger_sql import FILE_NAME, SchemaUnknown
-from passgate.edge.ledger_sqlite import SqliteLedger
+from passgate.edge.ledger_sql import FILE_NAME
+from passgate.edge.ledger_sqlite import LedgerUnusable, SqliteLedger
 from passgate.edge.logs import LogLines
 from passgate.edge.metrics import Metrics
 from passgate.edge.prices import PriceLookup
@@ -141,7 +142,7 @@ class App:
         """Listen and serve.
 
         Raises:
-            CannotStart: The ledger is not one, or is required and cannot be written.
+            CannotStart: The ledger is not one that we know, or damaged and required.
             OSError: An address cannot be bound.
         """
         settings = self.settings
@@ -150,9 +151,7 @@ class App:
         running = asyncio.get_running_loop()
         if settings.state_dir is not None:
             path = settings.state_dir / FILE_NAME
-            keep_days = settings.ledger.keep_days
-            self.ledger = SqliteLedger(path, keep_days, self._clock, self._notice)
-            await running.run_in_executor(None, self._open_ledger, self.ledger)
+            self.ledger = await self._open_ledger(path, settings.ledger)
         self._outbox = Outbox(running)
         if self._log_fd is not None:
             self._log = LogLines(self._log_fd, settings.log_format)
@@ -220,26 +219,15 @@ class App:
         gc.collect()
         gc.freeze()  # what lives as long as the process is not searched again
 
-    def _open_ledger(self, ledger: SqliteLedger) -> None:
-        """Open the ledger; one that is damaged keeps only those from starting who require it.
-
-        What passes by itself, such as a full disk, keeps nobody: nothing may be watching that
-        would start the gateway once more.
-
-        Raises:
-            CannotStart: It is not a ledger that we know, or it is required and damaged.
-        """
+    async def _open_ledger(self, path: Path, settings: LedgerSettings) -> SqliteLedger:
+        ledger = SqliteLedger(path, settings.keep_days, self._clock, self._notice)
+        opening = partial(ledger.open, required=settings.required)
         try:
-            ledger.open()
-        except SchemaUnknown as error:
-            raise CannotStart(f"the ledger {ledger.path}: {error}") from None
-        if self.settings.ledger.required:
-            if ledger.problem is not None and not ledger.passing:
-                ledger.close()
-                raise CannotStart(
-                    f"the ledger {ledger.path}: {ledger.problem} ([ledger] required = true)"
-                )
-            self._admission.required = ledger
+            await asyncio.get_running_loop().run_in_executor(None, opening)
+        except LedgerUnusable as error:
+            raise CannotStart(str(error)) from None
+        self._admission.required = ledger if settings.required else None
+        return ledger
 
     def _open_installs(self, state_dir: Path | None) -> Installs:
         """Return what counts installs; its files are made by the first report."""

@@ -17,8 +17,7 @@ from passgate.core.exchange import Record
 from passgate.edge import ledger_sql
 from passgate.edge.clock import SystemClock
 from passgate.edge.ledger_file import LedgerFile
-from passgate.edge.ledger_sql import SchemaUnknown
-from passgate.edge.ledger_sqlite import SqliteLedger
+from passgate.edge.ledger_sqlite import LedgerUnusable, SqliteLedger
 from tests.contracts.ledger import LedgerContract
 from tests.contracts.records import BEGAN, record
 from tests.loopback.gateway import eventually
@@ -121,6 +120,32 @@ def test_durable(bed: SqliteBed) -> None:
     assert ["wal", 2, 2] == got
 
 
+def test_required(bed: SqliteBed) -> None:
+    """There is no going on without a file that is required; it is told of once, and left."""
+    bed.path.parent.mkdir()
+    bed.path.write_bytes(b"no database" * 100)
+    ledger = SqliteLedger(bed.path, 90, bed.clock, bed.notices.append)
+    with pytest.raises(LedgerUnusable, match=r"ledger\.sqlite3: the file is not a database"):
+        ledger.open(required=True)
+
+    assert ([], b"no database" * 100) == (bed.notices, bed.path.read_bytes())
+
+
+def test_locked_at_the_start(bed: SqliteBed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What passes by itself keeps nobody from starting, though the ledger is required."""
+    monkeypatch.setattr(ledger_sql, "_BUSY_S", 0.05)
+    bed.path.parent.mkdir()
+    ledger = SqliteLedger(bed.path, 90, bed.clock, bed.notices.append)
+    with bed.barred():
+        ledger.open(required=True)
+        problem = ledger.problem
+        ledger.append([record(1)])
+    eventually(lambda: ledger.backlog == 0, within_s=2)
+    ledger.close()
+
+    assert ("another process keeps it locked", [record(1)]) == (problem, bed.kept())
+
+
 @contextmanager
 def files_up_to(size: int) -> Iterator[None]:
     """Let this process write no file beyond *size* bytes: a disk that is full for it."""
@@ -207,14 +232,11 @@ def test_file_that_cannot_be_opened(bed: SqliteBed) -> None:
     beside.mkdir()
     ledger = bed.open()
     ledger.append([record(1)])
-    problem, passing = ledger.problem, ledger.passing
+    problem = ledger.problem
     beside.rmdir()
     eventually(lambda: ledger.backlog == 0, within_s=2)
 
-    assert ("the file cannot be opened; whose are it and its directory?", False) == (
-        problem,
-        passing,
-    )
+    assert "the file cannot be opened; whose are it and its directory?" == problem
 
 
 def test_directory_that_cannot_be(bed: SqliteBed) -> None:
@@ -236,8 +258,10 @@ def test_newer_schema(bed: SqliteBed) -> None:
     bed.open().close()
     with bed.connected() as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(SchemaUnknown, match=r"a newer passgate wrote it \(schema 99"):
+    with pytest.raises(LedgerUnusable, match=r"a newer passgate wrote it \(schema 99"):
         bed.open()
+
+    assert [] == bed.notices
 
 
 def test_two_ledgers_on_one_file(bed: SqliteBed) -> None:

@@ -39,6 +39,10 @@ _OPEN_S = 10.0
 _LAST_S, _CLOSE_S = 2.0, 15.0
 
 
+class LedgerUnusable(Exception):
+    """The gateway should not start with this ledger; the text says why and what to do."""
+
+
 class SqliteLedger:
     """See ``interfaces.Ledger``.
 
@@ -53,7 +57,6 @@ class SqliteLedger:
     Attributes:
         path: The file.
         keep_days: As given, or as changed since.
-        passing: Whether the problem, if there is one, may be over by itself.
     """
 
     def __init__(
@@ -66,7 +69,6 @@ class SqliteLedger:
     ) -> None:
         self.path = path
         self.keep_days = keep_days
-        self.passing = True
         self._clock = clock
         self._notice = notice
         self._max_rows = max_rows
@@ -77,12 +79,12 @@ class SqliteLedger:
         self._taken = self._overflowed = 0  # the loop
         self._done = self._unfit = 0  # the writer
         self._problem: str | None = None
-        self._unknown: SchemaUnknown | None = None
+        self._passing = self._unknown = False
         self._told_s: float | None = None
         self._told_lost = 0
         self._in_trouble = False
         self._prune_at_s = clock.monotonic()
-        self._opened = threading.Event()
+        self._opened, self._decided = threading.Event(), threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
@@ -105,17 +107,27 @@ class SqliteLedger:
             return "records come faster than they can be written"
         return self._problem
 
-    def open(self) -> None:
+    def open(self, *, required: bool = False) -> None:
         """Begin to write; return when the file is open or it is known why not.
 
+        What passes by itself, such as a full disk, is no reason to raise: nobody may be
+        there to start the gateway once more.
+
+        Args:
+            required: Whether there is no going on with a file that is damaged.
+
         Raises:
-            SchemaUnknown: The file is not a ledger that this version knows.
+            LedgerUnusable: The file is not a ledger that we know, or damaged and required.
         """
         self._thread.start()
         self._opened.wait(_OPEN_S)
-        if self._unknown is not None:
-            self.close()
-            raise self._unknown
+        unusable = self._unknown or (required and self._problem and not self._passing)
+        if unusable:
+            self._closing.set()
+        self._decided.set()
+        if unusable:
+            self._thread.join(_CLOSE_S)
+            raise LedgerUnusable(f"the ledger {self.path}: {self._problem}")
 
     def append(self, records: Sequence[Record]) -> None:
         """Have *records* written, each once, soon; what there is no room for is counted."""
@@ -147,6 +159,7 @@ class SqliteLedger:
     def _run(self) -> None:
         self._attempt(_only_open)
         self._opened.set()
+        self._decided.wait()
         while not self._closing.is_set():
             self._gather(self._wait_s())
             self._attempt(self._write)
@@ -186,7 +199,7 @@ class SqliteLedger:
                 self._connection = ledger_sql.open_to_write(self.path)
             do(self._connection)
         except SchemaUnknown as error:
-            self._unknown = error
+            self._unknown = True
             self._fails(str(error))
         except sqlite3.Error as error:
             self._fails(ledger_sql.worded(error), passing=ledger_sql.is_passing(error))
@@ -198,7 +211,7 @@ class SqliteLedger:
 
     def _fails(self, problem: str, *, passing: bool = False) -> None:
         """Take note of *problem*; if it does not pass by itself, begin anew with the file."""
-        self.passing, self._problem = passing, problem
+        self._passing, self._problem = passing, problem
         connection = self._connection
         if connection is None:
             return
