@@ -325,6 +325,7 @@ class Served:
         directory: Where it runs and keeps its state.
         env: Its environment, besides what every process has.
         arguments: What follows ``passgate``; by default it serves *config*.
+        program: What runs passgate.
         stdout: Where its log goes instead; somebody else then reads it.
 
     Attributes:
@@ -340,6 +341,7 @@ class Served:
         env: Mapping[str, str] | None = None,
         *,
         arguments: Sequence[str] = (),
+        program: Sequence[str] = (sys.executable, "-m", "passgate"),
         stdout: int | None = None,
     ) -> None:
         self.file = directory / "passgate.toml"
@@ -352,7 +354,7 @@ class Served:
         given = clean | {"PASSGATE_STATE_DIR": str(directory / "state"), "PYTHONWARNINGS": "error"}
         self.process = subprocess.Popen(  # noqa: S603  our own program
             [
-                *(sys.executable, "-m", "passgate"),
+                *program,
                 *(arguments or ("serve", "--config", str(self.file))),
             ],
             stdout=self._log if stdout is None else stdout,
