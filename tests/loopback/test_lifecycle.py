@@ -1059,6 +1059,7 @@ def test_demo(program: Sequence[str]) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "model: Hello!" in ran.stdout
     assert re.search(r"\n  ended +complete\n", ran.stdout)
+    assert re.search(r"\n  output +[0-9]+ tokens\n  cost +\$0?\.[0-9]+\n", ran.stdout)
 
 
 def test_no_command() -> None:
@@ -1076,12 +1077,16 @@ def test_serve_demo(directory: Path) -> None:
         key = served.said("ANTHROPIC_API_KEY=").partition("=")[2]
         answer = ask(served.port, request(key=key))
         stream = Reading(served.port, request(key=key, stream=True)).begun()
+        state = Path(served.said("PASSGATE_STATE_DIR=").partition("=")[2])
+        ledger = state / "ledger.sqlite3"
+        had_a_ledger = ledger.exists()
         served.process.send_signal(signal.SIGTERM)
         whole = stream.whole()
         status, log = served.ended()
 
     assert (answer.status, whole.complete, status) == (200, True, 0)
     assert [record["client"] for record in log] == ["demo", "demo"]
+    assert (had_a_ledger, state.exists()) == (True, False)
 
 
 def test_environment_alone(directory: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from passgate import app, config
 from passgate.cli.env import client_lines, url_of
@@ -52,12 +54,16 @@ async def _demo(log: str | None) -> int:
 
     simulated = Simulated(_PACE_S)
     settings = await simulated.start(config.listen_of(config.process_environ()))
-    settings = replace(settings, log_format=log or settings.log_format)
+    # Not the state of a real gateway: what is made up has no place in its ledger.
+    state = TemporaryDirectory(prefix="passgate-demo-")
+    settings = replace(settings, log_format=log or settings.log_format, state_dir=Path(state.name))
     app.to_stderr("the upstream is simulated: no request leaves this machine")
+    app.to_stderr(f"until it ends, its ledger is there for PASSGATE_STATE_DIR={state.name}")
     try:
         return await _serve(app.App(settings, notice=app.to_stderr), settings, simulated.key)
     finally:
         await simulated.close()
+        state.cleanup()
 
 
 async def _serve(gateway: app.App, settings: Settings, key: str | None) -> int:
