@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from passgate.admin.live import Feed
 from passgate.core.exchange import Tally
@@ -84,12 +85,14 @@ class Standing:
             source.problem,
             None if fetched_s is None else self.clock.monotonic() - fetched_s,
             headroom(lane.pool.last_told, self.clock.wall()) if ours else (),
+            None if lane.keys is None else lane.keys.counts,
         )
 
-    def running(self) -> list[Running]:
-        """Return every exchange of a known client that runs."""
-        exchanges = self.pipeline.running.values()
-        return [self._one(*each) for each in exchanges if each[0].record.client is not None]
+    def running(self, most: int) -> list[Running]:
+        """Return what runs of known clients, the oldest *most* of it."""
+        exchanges = self.pipeline.running.values()  # in the order in which they began
+        known = (each for each in exchanges if each[0].record.client is not None)
+        return [self._one(*each) for each in islice(known, most)]
 
     def _one(self, tally: Tally, down: Downstream) -> Running:
         record = tally.record

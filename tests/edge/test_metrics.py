@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from passgate.core import faults
 from passgate.core.exchange import Ending, Record
 from passgate.core.faults import Fault
+from passgate.core.gemini.keys import Counts
 from passgate.core.pricing import Price
 from passgate.core.ratelimits import Headroom
 from passgate.core.vitals import LedgerState, PoolState, UpstreamState, Vitals
@@ -37,6 +38,7 @@ FULL = Vitals(
             usable=True,
             credential_age_s=6.0,
             limits=(Headroom("tokens", 0.5, 10, 5, None),),
+            keys=Counts(total=5, usable=4, resting=1),
         ),
     ),
     ledger=LedgerState(7, 8, "the disk is full"),
@@ -282,6 +284,10 @@ async def test_state() -> None:
     assert {("anthropic", "made"): 4.0, ("anthropic", "failed"): 5.0} == values(
         got["passgate_upstream_dials"], "upstream", "outcome"
     )
+    assert {("ready",): 3.0, ("resting",): 1.0, ("refused",): 1.0} == {
+        key[1:]: value
+        for key, value in values(got["passgate_gemini_keys"], "upstream", "state").items()
+    }
     assert {("anthropic", "tokens"): 0.5} == values(
         got["passgate_upstream_limit_used_ratio"], "upstream", "limit"
     )

@@ -38,7 +38,7 @@ class Sources:
     Attributes:
         monotonic: The time that ``Running.opened_s`` is in.
         vitals: How things stand.
-        running: What runs.
+        running: What runs, the oldest first, at most so many.
         clients: What each client did.
     """
 
@@ -47,7 +47,7 @@ class Sources:
         version: str,
         monotonic: Callable[[], float],
         vitals: Callable[[], Vitals],
-        running: Callable[[], list[Running]],
+        running: Callable[[int], list[Running]],
         clients: Callable[[], tuple[ClientTotals, ...]],
     ) -> None:
         self.version = version
@@ -58,8 +58,7 @@ class Sources:
 
     def state(self, looks: Looks) -> State:
         """Return everything as it is now; *looks* knows how it was a moment ago."""
-        running = sorted(self.running(), key=lambda each: each.opened_s)
-        lines = looks.look(running[:_MAX_LINES], self.monotonic())
+        lines = looks.look(self.running(_MAX_LINES), self.monotonic())
         return State(self.version, self.vitals(), self.clients(), tuple(lines))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from passgate.core.gemini.keys import Counts
 from passgate.core.live import Line
 from passgate.core.ratelimits import Headroom
 
@@ -39,6 +40,7 @@ class UpstreamState:
         problem: Why the last fetch of the credential failed, or None.
         credential_age_s: Time since the credential was fetched, or None without one.
         limits: What the upstream last said of its rate limits; empty where it said nothing.
+        keys: Of a Gemini upstream.
     """
 
     name: str
@@ -47,6 +49,7 @@ class UpstreamState:
     problem: str | None = None
     credential_age_s: float | None = None
     limits: tuple[Headroom, ...] = ()
+    keys: Counts | None = None
 
 
 @dataclass(frozen=True, slots=True)
