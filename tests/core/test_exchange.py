@@ -164,13 +164,16 @@ def test_nothing_metered() -> None:
     assert metered(Ending.COMPLETE, first=b"{").first_token_ms is None
 
 
+@pytest.mark.parametrize("secret", ["s3cr3t", "s3cr3t" * 9], ids=["short", "long"])
 @pytest.mark.parametrize("place", ["model_served", "stop_reason", "speed", "iterations"])
-def test_echoed_credential(place: str) -> None:
+def test_echoed_credential(place: str, secret: str) -> None:
     """An upstream that says its credential where a word is due is not quoted."""
-    echo = msgspec.structs.replace(METERED, **{place: "a s3cr3t"})
-    got = metered(Ending.COMPLETE, b"s3cr3t", echo)
+    echo = msgspec.structs.replace(
+        METERED, **{place: f"a {secret}"[: None if place[0] in "mi" else 32]}
+    )
+    got = metered(Ending.COMPLETE, secret.encode(), echo)
 
-    assert "s3cr3t" not in msgspec.json.encode(got).decode()
+    assert secret not in msgspec.json.encode(got).decode()
     assert (1, "final") == (got.input_tokens, got.usage)
     assert "served" == metered(Ending.COMPLETE, b"s3cr3t").model_served
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
 from passgate.core.iterations import Extra, extras, model_of, read
-from passgate.core.usage import Usage
+from passgate.core.usage import Iteration, Usage
 
 
-def entry(kind: str, output: object = 5, **more: Any) -> dict[str, Any]:
+def entry(kind: str | None, output: int | None = 5, model: str | None = None) -> Iteration:
     """Return an entry of ``usage.iterations``."""
-    return {"type": kind, "input_tokens": 7, "output_tokens": output, **more}
+    return Iteration(kind, model, 7, output)
 
 
 _USAGE = Usage(input_tokens=7, output_tokens=5)
@@ -22,9 +21,7 @@ _USAGE = Usage(input_tokens=7, output_tokens=5)
 @pytest.mark.parametrize(
     ("entries", "expected"),
     [
-        pytest.param(None, [], id="nothing"),
-        pytest.param("compaction", [], id="no list"),
-        pytest.param([7, None, "compaction"], [], id="no entries"),
+        pytest.param([], [], id="nothing"),
         pytest.param([entry("message")], [], id="in the sums"),
         pytest.param([entry("message", model="other")], [], id="no fallback"),
         pytest.param([entry("compaction"), entry("message")], [Extra("compaction", None, _USAGE)]),
@@ -45,17 +42,17 @@ _USAGE = Usage(input_tokens=7, output_tokens=5)
             id="fallback",
         ),
         pytest.param([entry("new_kind")], [], id="unknown"),
-        pytest.param([{"type": ["compaction"]}], [], id="no type"),
+        pytest.param([entry(None)], [], id="no type"),
     ],
 )
-def test_extras(entries: object, expected: list[Extra]) -> None:
+def test_extras(entries: list[Iteration], expected: list[Extra]) -> None:
     """Compaction, advice and hops that declined late are added; nothing else is."""
     assert expected == list(read(extras(entries, "served", refused_empty=False)))
 
 
 def test_free() -> None:
     """A refusal before any content is reported and not billed."""
-    kept = extras(None, "m", refused_empty=True)
+    kept = extras([], "m", refused_empty=True)
 
     assert kept == '[{"type":"unbilled"}]'
     assert [Extra("unbilled")] == list(read(kept))
@@ -71,13 +68,12 @@ def test_bounded() -> None:
 @pytest.mark.parametrize(
     ("entries", "expected"),
     [
-        (None, None),
-        ({}, None),
-        ([7, entry("message", model="a")], None),
-        ([entry("fallback_message", model="a"), entry("fallback_message", model="b"), 7], "b"),
+        ([], None),
+        ([entry("message", model="a")], None),
+        ([entry("fallback_message", model="a"), entry("fallback_message", model="b")], "b"),
         ([entry("fallback_message")], None),
     ],
 )
-def test_model_of(entries: object, expected: str | None) -> None:
+def test_model_of(entries: list[Iteration], expected: str | None) -> None:
     """The last model to which the request fell back is the one that answered."""
     assert expected == model_of(entries)

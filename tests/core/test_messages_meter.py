@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from passgate.core import messages_meter
 from passgate.core.messages_meter import EventsMeter, MessageMeter, meter_for
 from passgate.core.meter import NOTHING, Metered
 from passgate.core.usage import Usage
@@ -120,6 +121,8 @@ def test_message_that_was_cut(body: bytes) -> None:
         b'{"usage":null}',
         b'{"usage":[1]}',
         b'{"usage":7,"model":{}}',
+        b"[1]",
+        b'"usage"',
         b"{" * 5000,
         b'{"a":' * 5000,
         b'{"usage":{"input_tokens":1}',
@@ -147,6 +150,7 @@ def test_unknown_shape(body: bytes) -> None:
         ({"input_tokens": 1 << 70, "output_tokens": 1 << 53}, Usage()),
         ({"cache_creation": 5, "server_tool_use": [], "output_tokens_details": "x"}, Usage()),
         ({"input_tokens": 0, "cache_read_input_tokens": None}, Usage(input_tokens=0)),
+        ({"iterations": 5, "speed": 7, "input_tokens": 1}, Usage(input_tokens=1)),
     ],
 )
 def test_counts_that_are_none(usage: dict[str, Any], expected: Usage) -> None:
@@ -205,6 +209,24 @@ def test_a_long_event_is_left_out() -> None:
 
     assert estimate is not None and estimate < 50
     assert oracle.of_stream(STREAMS["text"], complete=True) == said(meter.close(complete=True))
+
+
+def test_a_fault_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in the meter is kept for its end: in the midst of a stream it does not raise."""
+    meter = EventsMeter()
+    pieces = events_of(STREAMS["text"])
+    for piece in pieces[:5]:
+        meter.feed(piece)
+
+    def fails(_: bytes) -> list[bytes]:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(messages_meter, "blocks", fails)
+        assert not any(meter.feed(piece) for piece in pieces[5:])
+    assert not any(meter.feed(piece) for piece in pieces)
+    with pytest.raises(ZeroDivisionError):
+        meter.close(complete=True)
 
 
 def test_unreadable_events() -> None:

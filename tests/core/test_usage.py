@@ -10,28 +10,56 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passgate.core.usage import Usage, count, merged, of_messages, word
+from passgate.core.usage import (
+    Lifetimes,
+    OutputDetails,
+    Report,
+    ServerTools,
+    Usage,
+    leniently,
+    put_over,
+    usage_of,
+)
 
 
 @pytest.mark.parametrize("value", [0, 7, (1 << 53) - 1])
 def test_count(value: int) -> None:
     """A count is a whole number that every reader can hold."""
-    assert value == count(value)
+    expected = Report(input_tokens=value)
+
+    assert expected == msgspec.json.decode(b'{"input_tokens":%d}' % value, type=Report)
+    assert expected == leniently(Report, {"input_tokens": value})
 
 
-@pytest.mark.parametrize("value", [1 << 53, -1, None, True, False, 1.0, "1", [1], {}])
+@pytest.mark.parametrize("value", [1 << 53, -1, None, True, False, 1.5, "1", [1], {}])
 def test_no_count(value: object) -> None:
     """All else was not told."""
-    assert count(value) is None
+    assert Report(speed="fast") == leniently(Report, {"input_tokens": value, "speed": "fast"})
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"),
-    [("fast", "fast"), ("", None), ("x" * 200, "x" * 200), ("x" * 201, None), (5, None)],
+    ("said", "expected"),
+    [
+        pytest.param({}, Report(), id="nothing"),
+        pytest.param({"speed": "x" * 32, "service_tier": "x" * 33}, Report(speed="x" * 32)),
+        pytest.param({"speed": "", "inference_geo": 5}, Report(), id="no words"),
+        pytest.param({"unknown": 5, "input_tokens": 1}, Report(input_tokens=1), id="unknown"),
+        pytest.param(
+            {"cache_creation": {"ephemeral_5m_input_tokens": 1, "ephemeral_1h_input_tokens": "x"}},
+            Report(cache_creation=Lifetimes(1)),
+            id="within",
+        ),
+        pytest.param(
+            {"cache_creation": 5, "server_tool_use": [], "output_tokens_details": "x"},
+            Report(),
+            id="no objects",
+        ),
+        pytest.param({"iterations": {"type": "message"}}, Report(), id="no list"),
+    ],
 )
-def test_word(value: object, expected: str | None) -> None:
-    """A word has a sensible length, or it is none."""
-    assert expected == word(value)
+def test_leniently(said: dict[str, Any], expected: Report) -> None:
+    """What is not of its type was not told; all else stands."""
+    assert expected == leniently(Report, said)
 
 
 @pytest.mark.parametrize(
@@ -62,42 +90,59 @@ def test_word(value: object, expected: str | None) -> None:
 def test_cache_writes(said: dict[str, Any], five: int | None, hour: int | None) -> None:
     """What was written for 5 minutes and for an hour is told apart, and sums to the sum."""
     if "cache_creation" in said:
-        names = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
-        said = said | {"cache_creation": dict(zip(names, said["cache_creation"], strict=False))}
-    usage = of_messages(said)
+        said = said | {"cache_creation": Lifetimes(*said["cache_creation"])}
+    usage = usage_of(Report(**said))
 
     assert (five, hour) == (usage.cache_write_5m_tokens, usage.cache_write_1h_tokens)
 
 
-_NUMBERS = st.none() | st.integers(0, 9)
-_JSON = _NUMBERS | st.dictionaries(st.sampled_from("abc"), _NUMBERS)
+def test_usage_of() -> None:
+    """Each count has its place."""
+    told = Report(
+        1, 2, 3, 9, Lifetimes(4, 5), OutputDetails(thinking_tokens=6), ServerTools(7), "fast"
+    )
+
+    assert Usage(1, 2, 3, 4, 5, 6, 7) == usage_of(told)
+    assert Usage() == usage_of(Report())
 
 
-@given(st.lists(st.dictionaries(st.sampled_from("abc"), _JSON), max_size=4))
-def test_merging_is_associative(reports: list[dict[str, Any]]) -> None:
+_COUNTS = st.none() | st.integers(0, 9)
+_REPORTS = st.builds(
+    Report,
+    input_tokens=_COUNTS,
+    output_tokens=_COUNTS,
+    cache_creation=st.none() | st.builds(Lifetimes, _COUNTS, _COUNTS),
+    speed=st.sampled_from([None, "fast", "standard"]),
+)
+
+
+@given(st.lists(_REPORTS, max_size=5))
+def test_the_last_told_wins(reports: list[Report]) -> None:
     """Reports may be merged as they come: the last explicit value wins, none is added."""
-    one_by_one: dict[str, Any] = {}
-    for report in reports:
-        one_by_one = merged(one_by_one, report)
-    for name, value in one_by_one.items():
-        last = [r[name] for r in reports if r.get(name) is not None][-1]
 
-        assert isinstance(last, dict) or last == value
+    def last(name: str, among: list[Any]) -> object:
+        return next((v for r in reversed(among) if (v := getattr(r, name)) is not None), None)
+
+    splits = [report.cache_creation for report in reports if report.cache_creation is not None]
+    expected = [last(name, reports) for name in ("input_tokens", "output_tokens", "speed")]
+    expected += [last(f"ephemeral_{name}_input_tokens", splits) for name in ("5m", "1h")]
+    merged = Report(cache_creation=Lifetimes())
+    for report in reports:
+        put_over(merged, report)
+    split = merged.cache_creation
+    assert split is not None
+    got = [merged.input_tokens, merged.output_tokens, merged.speed]
+
+    assert expected == [*got, split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens]
 
 
 def test_missing_keeps_and_zero_replaces() -> None:
-    """What is missing or null keeps the value; 0 was stated."""
-    start = {"input_tokens": 5, "output_tokens": 1, "cache_creation": {"a": 1, "b": 2}}
-    later = {"input_tokens": None, "output_tokens": 0, "cache_creation": {"b": 3}, "speed": "fast"}
-    expected = {
-        "input_tokens": 5,
-        "output_tokens": 0,
-        "cache_creation": {"a": 1, "b": 3},
-        "speed": "fast",
-    }
+    """What is missing or null keeps the value; 0 was told."""
+    start = Report(input_tokens=5, output_tokens=1, cache_creation=Lifetimes(1, 2))
+    later = Report(output_tokens=0, cache_creation=Lifetimes(None, 3), speed="fast")
+    expected = Report(input_tokens=5, output_tokens=0, cache_creation=Lifetimes(1, 3), speed="fast")
 
-    assert expected == merged(start, later)
-    assert {"a": {"b": 1}} == merged({"a": 5}, {"a": {"b": 1}})
+    assert expected == put_over(start, later)
 
 
 def test_short_as_json() -> None:

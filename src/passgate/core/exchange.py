@@ -15,6 +15,7 @@ import msgspec
 
 from passgate.core.faults import Fault
 from passgate.core.meter import Metered, Metering
+from passgate.core.usage import MAX_WORD
 
 
 class Ending(Enum):
@@ -274,7 +275,7 @@ class Tally:
         record.cache_write_1h_tokens = usage.cache_write_1h_tokens
         record.thinking_tokens = usage.thinking_tokens
         record.web_searches = usage.web_searches
-        if self._secret == b"" or self._secret not in _words_of(metered):
+        if self._secret == b"" or not _quotes(metered, self._secret):
             record.model_served = metered.model_served
             record.stop_reason = metered.stop_reason
             record.speed = metered.speed
@@ -291,9 +292,12 @@ _MAX_NAME = 200
 _MAX_PATH = 1024
 
 
-def _words_of(m: Metered) -> bytes:
-    words = (m.model_served, m.stop_reason, m.speed, m.service_tier, m.inference_geo)
-    return f"{words}{m.iterations}".encode(errors="replace")
+def _quotes(m: Metered, secret: bytes) -> bool:
+    """Return whether any word of *m* holds *secret*: an upstream may say what it was shown."""
+    text = m.model_served or ""
+    if len(secret) <= MAX_WORD or m.iterations is not None:  # a long one fits nowhere else
+        text = f"{text} {m.stop_reason} {m.speed} {m.service_tier} {m.inference_geo} {m.iterations}"
+    return secret in text.encode()
 
 
 def _named(said: Mapping[bytes, bytes], field: bytes, secret: bytes) -> str | None:

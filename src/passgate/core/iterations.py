@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from passgate.core.usage import NO_USAGE, Usage, of_messages, word
+from passgate.core.usage import NO_USAGE, Iteration, Usage, usage_of
 
 UNBILLED = "unbilled"
 _ON_TOP = frozenset({"compaction", "advisor_message"})
 _FALLBACK, _MESSAGE = "fallback_message", "message"
-_MAX_ENTRIES = 256
+_MAX_KEPT = 256
 
 
 class Extra(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -38,29 +38,23 @@ class Extra(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 _decode = msgspec.json.Decoder(tuple[Extra, ...]).decode
 
 
-def extras(entries: object, model: str | None, *, refused_empty: bool) -> str | None:
+def extras(entries: Sequence[Iteration], model: str | None, *, refused_empty: bool) -> str | None:
     """Return what a record keeps, as compact JSON, or None where the sums say it all.
 
     Args:
-        entries: ``usage.iterations`` as it came.
+        entries: ``usage.iterations``.
         model: The model that answered.
         refused_empty: Whether it was a refusal before any content.
     """
-    listed = (
-        [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    )
-    fell_back = any(entry.get("type") == _FALLBACK for entry in listed)
+    fell_back = any(entry.type == _FALLBACK for entry in entries)
     found = [Extra(UNBILLED)] if refused_empty else []
-    for entry in listed[:_MAX_ENTRIES]:
-        kind, served_by, usage = (
-            str(entry.get("type")),
-            word(entry.get("model")),
-            of_messages(entry),
-        )
-        declined = kind == _MESSAGE and fell_back and served_by not in (None, model)
+    for entry in entries[:_MAX_KEPT]:
+        kind = entry.type
+        other = entry.model is not None and entry.model != model
         # A model that declined before it said anything is free.
-        if kind in _ON_TOP or (declined and usage.output_tokens):
-            found.append(Extra(kind, served_by, usage))
+        declined = kind == _MESSAGE and fell_back and other and bool(entry.output_tokens)
+        if kind is not None and (kind in _ON_TOP or declined):
+            found.append(Extra(kind, entry.model, usage_of(entry)))
     return msgspec.json.encode(found).decode() if found else None
 
 
@@ -69,9 +63,6 @@ def read(iterations: str | None) -> Sequence[Extra]:
     return () if iterations is None else _decode(iterations)
 
 
-def model_of(entries: object) -> str | None:
+def model_of(entries: Sequence[Iteration]) -> str | None:
     """Return the model to which the request fell back, or None where it did not."""
-    for entry in reversed(entries) if isinstance(entries, list) else ():
-        if isinstance(entry, dict) and entry.get("type") == _FALLBACK:
-            return word(entry.get("model"))
-    return None
+    return next((entry.model for entry in reversed(entries) if entry.type == _FALLBACK), None)

@@ -7,23 +7,24 @@ Source: Claude docs, "Messages"; "Streaming messages".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 
 from passgate.core import iterations
 from passgate.core.meter import NOTHING, Meter, Metered
 from passgate.core.sse import SSEDecoder, blocks, payload
-from passgate.core.usage import count, merged, of_messages, word
+from passgate.core.usage import Name, Report, S, Word, leniently, put_over, usage_of
 
 _MAX_BODY_BYTES = 32 << 20
 # The events that tell the usage are short; a longer one is none of them.
 _MAX_EVENT_BYTES = 64 * 1024
 # Stands in the type of every event that is read.
 _MARK = b"message_"
+_REFUSAL = "refusal"
 _CONTENT, _OPENED = b"content_block_delta", b"content_block_start"
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# How nearly every event begins.
+_DELTA = b"event: content_block_delta\n"
 
 # The estimate, where the output was not told. Bytes rather than characters: what takes
 # more bytes, as other alphabets do, takes more tokens, too.
@@ -34,25 +35,48 @@ _MAX_OPENING_BYTES = 2000
 
 
 class _Message(msgspec.Struct, gc=False):
-    """What is read of a whole message. Nothing in it is trusted to be of any type."""
+    """What is read of a message."""
 
-    usage: Any = None
-    model: Any = None
-    stop_reason: Any = None
+    usage: Report | None = None
+    model: Name | None = None
+    stop_reason: Word | None = None
     content: msgspec.Raw = msgspec.Raw()
+
+
+class _Delta(msgspec.Struct, gc=False):
+    """What is read of an event's ``delta``."""
+
+    stop_reason: Word | None = None
 
 
 class _Event(msgspec.Struct, gc=False):
     """What is read of an event."""
 
-    type: Any = None
-    message: Any = None
-    delta: Any = None
-    usage: Any = None
+    type: Word | None = None
+    message: _Message | None = None
+    delta: _Delta | None = None
+    usage: Report | None = None
 
 
 _message_in = msgspec.json.Decoder(_Message).decode
 _event_in = msgspec.json.Decoder(_Event).decode
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _read(
+    kind: type[S], decode: Callable[[bytes | bytearray], S], text: bytes | bytearray
+) -> S | None:
+    """Return what *text* says, or None where it is no JSON object.
+
+    Nothing in it is trusted to be of any type: what is not as it should be was not told.
+    """
+    try:
+        return decode(text)
+    except msgspec.ValidationError:
+        said = msgspec.json.decode(text)
+        return leniently(kind, said) if isinstance(said, dict) else None
+    except _NOT_JSON:
+        return None
 
 
 def meter_for(first: bytes) -> Meter:
@@ -87,15 +111,12 @@ class MessageMeter:
 
     def close(self, *, complete: bool) -> Metered:
         """Return what was read; see ``meter.Meter``."""
-        try:
-            message = _message_in(self._body)
-        except _UNREADABLE:
+        message = _read(_Message, _message_in, self._body)
+        if message is None or message.usage is None:
             return NOTHING  # cut short, or no message
-        usage = message.usage
-        if not isinstance(usage, dict):
-            return NOTHING
-        empty = message.stop_reason == "refusal" and bytes(message.content) == b"[]"
-        return _metered("final", usage, message.model, message.stop_reason, refused_empty=empty)
+        reason = message.stop_reason
+        empty = reason == _REFUSAL and msgspec.json.decode(message.content) == []
+        return _metered("final", message.usage, message.model, reason, refused_empty=empty)
 
 
 class EventsMeter:
@@ -106,10 +127,11 @@ class EventsMeter:
         "_bytes",
         "_decoder",
         "_events",
+        "_fault",
         "_filled",
         "_model",
         "_ordinary",
-        "_said",
+        "_report",
         "_stop_reason",
         "_stopped",
         "_told",
@@ -121,23 +143,24 @@ class EventsMeter:
         self._began = False  # whether the first of the content has come
         self._filled = False  # whether any content was opened
         self._bytes = self._events = 0  # of the content
-        self._said: Mapping[str, Any] = {}
-        self._model: object = None
-        self._stop_reason: object = None
+        self._report: Report | None = None
+        self._model: str | None = None
+        self._stop_reason: str | None = None
         self._told = False  # whether the output was told after its beginning
         self._stopped = False
+        self._fault: Exception | None = None
 
     def feed(self, data: bytes) -> bool:
-        """Take the next bytes; see ``meter.Meter``."""
-        if (
-            self._ordinary
-            and 0 < data.find(b"\n\n") == len(data) - 2 <= _MAX_OPENING_BYTES
-            and _MARK not in data
-        ):
-            self._bytes += len(data)
+        """Take the next bytes; see ``meter.Meter``. Never raises: :meth:`close` will."""
+        if self._ordinary and data[:27] == _DELTA and 0 < data.find(b"\n\n") == len(data) - 2:
+            self._bytes += len(data)  # exactly one whole event of content
             self._events += 1
             return False
-        return self._look(data)
+        try:
+            return self._fault is None and self._look(data)
+        except Exception as error:  # noqa: BLE001  metering never breaks the relay
+            self._fault, self._ordinary = error, False
+            return False
 
     def _look(self, data: bytes) -> bool:
         """Take the next bytes, whatever they are."""
@@ -157,7 +180,7 @@ class EventsMeter:
 
     def _event(self, block: bytes) -> None:
         """Look at one event."""
-        if _MARK in block and self._read(block):
+        if _MARK in block and self._reads(block):
             self._bytes -= len(block)
             return
         self._events += 1
@@ -168,68 +191,72 @@ class EventsMeter:
         elif _CONTENT in block:
             self._began = self._filled = True
 
-    def _read(self, block: bytes) -> bool:
+    def _reads(self, block: bytes) -> bool:
         """Read an event; return whether it was one about the message."""
-        try:
-            event = _event_in(payload(block))
-        except _UNREADABLE:
+        event = _read(_Event, _event_in, payload(block))
+        if event is None:
             return False
-        if event.type == "message_start" and isinstance(event.message, dict):
-            self._model = event.message.get("model")
-            self._state(event.message.get("usage"))
+        if event.type == "message_start":
+            if event.message is not None:
+                self._model = event.message.model
+                self._take(event.message.usage)
         elif event.type == "message_delta":
-            if isinstance(event.delta, dict) and event.delta.get("stop_reason") is not None:
-                self._stop_reason = event.delta["stop_reason"]
-            self._state(event.usage)
-            if isinstance(event.usage, dict):
-                self._told |= count(event.usage.get("output_tokens")) is not None
+            self._take(event.usage)
+            self._told |= event.usage is not None and event.usage.output_tokens is not None
+            if event.delta is not None and event.delta.stop_reason is not None:
+                self._stop_reason = event.delta.stop_reason
         elif event.type == "message_stop":
             self._stopped = True
         else:
             return False
         return True
 
-    def _state(self, usage: object) -> None:
-        if isinstance(usage, dict):
-            self._said = merged(self._said, usage)
+    def _take(self, report: Report | None) -> None:
+        if report is not None:
+            self._report = report if self._report is None else put_over(self._report, report)
 
     def running(self) -> tuple[int | None, bool]:
         """Return the output tokens so far, and whether they are an estimate."""
-        told = count(self._said.get("output_tokens"))
-        if self._told or not self._said:
+        if self._report is None:
+            return None, False
+        told = self._report.output_tokens
+        if self._told:
             return told, False
         text = self._bytes - self._decoder.skipped_bytes - self._events * _EVENT_BYTES
         return max(told or 0, text // _BYTES_PER_TOKEN), True
 
     def close(self, *, complete: bool) -> Metered:
-        """Return what was read; see ``meter.Meter``."""
-        if not self._said:
+        """Return what was read; see ``meter.Meter``.
+
+        Raises:
+            Exception: What went wrong before.
+        """
+        if self._fault is not None:
+            raise self._fault
+        if self._report is None:
             return NOTHING
         ended = self._stopped or complete or self._stop_reason is not None
         kind = "final" if self._told and ended else "partial"
-        output, _ = self.running()
-        said = merged(self._said, {"output_tokens": output})
-        empty = self._stop_reason == "refusal" and not self._filled
-        return _metered(kind, said, self._model, self._stop_reason, refused_empty=empty)
+        report = msgspec.structs.replace(self._report, output_tokens=self.running()[0])
+        empty = self._stop_reason == _REFUSAL and not self._filled
+        return _metered(kind, report, self._model, self._stop_reason, refused_empty=empty)
 
 
 def _metered(
-    kind: str, said: Mapping[str, Any], model: object, stop: object, *, refused_empty: bool
+    kind: str, report: Report, model: str | None, stop: str | None, *, refused_empty: bool
 ) -> Metered:
-    entries = said.get("iterations")
-    served = word(model)
-    if entries is not None:
-        served = iterations.model_of(entries) or served
     extra = None
-    if entries is not None or refused_empty:
-        extra = iterations.extras(entries, served, refused_empty=refused_empty)
+    if refused_empty or report.iterations is not None:
+        entries = report.iterations or []
+        model = iterations.model_of(entries) or model
+        extra = iterations.extras(entries, model, refused_empty=refused_empty)
     return Metered(
         kind,
-        of_messages(said),
-        served,
-        word(stop),
-        word(said.get("speed")),
-        word(said.get("service_tier")),
-        word(said.get("inference_geo")),
+        usage_of(report),
+        model,
+        stop,
+        report.speed,
+        report.service_tier,
+        report.inference_geo,
         extra,
     )

@@ -49,7 +49,10 @@ class Meter(Protocol):
     """Reads the usage out of one answer's body: decoded, without framing, cut anywhere."""
 
     def feed(self, data: bytes) -> bool:
-        """Take the next bytes; return True once, when the first of the content has come."""
+        """Take the next bytes; return True once, when the first of the content has come.
+
+        From then on it does not raise: ``close`` does.
+        """
 
     def running(self) -> tuple[int | None, bool]:
         """Return the output tokens so far, and whether they are an estimate."""
@@ -76,16 +79,17 @@ class Metering:
         on_failure: Called once if the meter fails.
 
     Attributes:
+        feed: Takes the next bytes of the body; never raises.
         first_token_s: When the first of the content came (monotonic), or None.
     """
 
     __slots__ = (
         "_decode",
-        "_feed",
         "_meter",
         "_meter_for",
         "_monotonic",
         "_on_failure",
+        "feed",
         "first_token_s",
     )
 
@@ -101,30 +105,26 @@ class Metering:
         self._monotonic = monotonic
         self._on_failure = on_failure
         self._meter: Meter | None = None
-        self._feed: Callable[[bytes], bool] | None = None  # the meter's, where that will do
         self.first_token_s: float | None = None
+        self.feed: Callable[[bytes], object] = self._guarded
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes of the body; never raises."""
-        feed = self._feed
+    def _guarded(self, data: bytes) -> None:
+        """Take the next bytes of the body, and whatever the meter makes of them."""
         try:
-            if feed(data) if feed is not None else self._first(data):
+            if self._decode is not None:
+                data = self._decode(data)
+            meter = self._meter
+            if meter is None:
+                data = data.lstrip()
+                if not data:
+                    return
+                self._meter = meter = self._meter_for(data[:1])
+            if meter.feed(data):
                 self.first_token_s = self._monotonic()
+                if self._decode is None:
+                    self.feed = meter.feed  # which raises no more
         except Exception:  # noqa: BLE001  metering never breaks the relay; it is counted
             self._switch_off()
-
-    def _first(self, data: bytes) -> bool:
-        """Take the first bytes, and all that are coded."""
-        if self._decode is not None:
-            data = self._decode(data)
-        if self._meter is None:
-            data = data.lstrip()
-            if not data:
-                return False
-            self._meter = self._meter_for(data[:1])
-        if self._decode is None:
-            self._feed = self._meter.feed
-        return self._meter.feed(data)
 
     def running(self) -> tuple[int | None, bool]:
         """Return the output tokens so far, and whether they are an estimate."""
@@ -136,19 +136,20 @@ class Metering:
         Args:
             complete: Whether the body came to its end.
         """
-        if self._meter is None:
+        meter, self.feed = self._meter, _ignore
+        if meter is None:
             return NOTHING
         try:
-            return self._meter.close(complete=complete)
-        except Exception:  # noqa: BLE001  as in feed
+            return meter.close(complete=complete)
+        except Exception:  # noqa: BLE001  as while it ran
             self._switch_off()
             return NOTHING
 
     def _switch_off(self) -> None:
         self._meter = self._decode = None
-        self._feed = _ignore
+        self.feed = _ignore
         self._on_failure()
 
 
-def _ignore(_: bytes) -> bool:
-    return False
+def _ignore(_: bytes) -> None:
+    pass

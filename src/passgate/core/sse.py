@@ -52,31 +52,34 @@ class SSEDecoder:
 
     def whole(self, chunk: bytes) -> bytes:
         """Take the next bytes, return all that is complete, in one piece."""
-        held = self._held
-        if not held and chunk.endswith(_WHOLE):
+        if not self._held and chunk.endswith(_WHOLE):
             return chunk  # the ordinary case: as it was sent, so it came
-        at = max(0, len(held) - 1)  # a pair may straddle the border
-        held += chunk
-        end = max(held.rfind(pair, at) for pair in _PAIRS) + 2
+        # A pair may straddle the border.
+        border = bytes(self._held[-1:]) + chunk[:1]
+        pairs = _PAIRS if b"\r" in chunk or b"\r" in border else _PAIRS[:1]
+        end = max(chunk.rfind(pair) for pair in pairs) + 2
         if end < 2:
-            self._let_go()
-            return b""
-        if held[end - 1 : end + 1] == b"\r\n":
+            end = 1 if border in _PAIRS else 0
+        elif chunk[end - 1 : end + 1] == b"\r\n":
             end += 1
-        start = 0
+        if not end:
+            self._hold(chunk)
+            return b""
+        whole = bytes(self._held) + chunk[:end]
         if self._skips:
             self._skips = False
-            start = min(at for pair in _PAIRS if (at := held.find(pair)) >= 0) + 2
+            start = min(at for pair in pairs if (at := whole.find(pair)) >= 0) + 2
             self.skipped_bytes += start
-        whole = bytes(held[start:end])
-        del held[:end]
-        self._let_go()
+            whole = whole[start:]
+        self._held.clear()
+        self._hold(chunk[end:])
         return whole
 
-    def _let_go(self) -> None:
-        """Hold no event that has grown too long, but its last byte, to see where it ends."""
+    def _hold(self, rest: bytes) -> None:
+        """Keep the beginning of an event; of one that is too long only its last byte."""
         held = self._held
-        if len(held) > self._max_event_bytes or self._skips:
+        held += rest
+        if self._skips or len(held) > self._max_event_bytes:
             self._skips = True
             self.skipped_bytes += len(held) - 1
             del held[:-1]

@@ -1,4 +1,4 @@
-"""What an exchange consumed, in counts: how each API words it, and what it means.
+"""What an exchange consumed, in counts: how the Messages API words it, and what it means.
 
 Raw counts only. What they cost is decided elsewhere, from the stored counts, so that
 history can be priced again.
@@ -7,13 +7,20 @@ history can be priced again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 # What JSON readers agree on, and what fits a ledger's column.
 _MAX_COUNT = (1 << 53) - 1
-_MAX_WORD = 200
+MAX_WORD = 32
+_MAX_NAME = 200
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=_MAX_COUNT)]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_WORD)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_NAME)]
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -46,61 +53,116 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 NO_USAGE = Usage()
 
 
-def count(value: object) -> int | None:
-    """Return *value* if it is a count, else None: what is no count was not told."""
-    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
+# How the Messages API words it.
 
 
-def word(value: object) -> str | None:
-    """Return *value* if it is a word of sensible length, else None."""
-    return value if isinstance(value, str) and 0 < len(value) <= _MAX_WORD else None
+class Lifetimes(msgspec.Struct, gc=False):
+    """What was written to a cache, by how long it stays."""
+
+    ephemeral_5m_input_tokens: Count | None = None
+    ephemeral_1h_input_tokens: Count | None = None
 
 
-def merged(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *earlier* with everything that *later* states put over it.
+class OutputDetails(msgspec.Struct, gc=False):
+    """What of the output was what."""
 
-    Streamed reports are cumulative: a later one replaces, it is never added. What is
-    missing or null was not stated. Objects within are merged the same way.
-    """
-    stated = dict(earlier)
-    for name, value in later.items():
-        if value is None:
-            continue
-        known = stated.get(name)
-        both = isinstance(value, dict) and isinstance(known, dict)
-        stated[name] = merged(known, value) if both and known is not None else value
-    return stated
+    thinking_tokens: Count | None = None
 
 
-def of_messages(said: Mapping[str, Any]) -> Usage:
-    """Return what ``usage`` of the Messages API says.
+class ServerTools(msgspec.Struct, gc=False):
+    """What the upstream's own tools did."""
+
+    web_search_requests: Count | None = None
+
+
+class Report(msgspec.Struct, gc=False):
+    """A ``usage`` of the Messages API; None is what was not told, or told as no count.
+
+    Streamed reports are cumulative: a later one replaces, it is never added.
 
     Source: Claude docs, "Messages", usage; "Prompt caching", pricing.
     """
-    written = count(said.get("cache_creation_input_tokens"))
-    five, hour = _split(written, said.get("cache_creation"))
-    details, tools = said.get("output_tokens_details"), said.get("server_tool_use")
+
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
+    cache_creation: Lifetimes | None = None
+    output_tokens_details: OutputDetails | None = None
+    server_tool_use: ServerTools | None = None
+    speed: Word | None = None
+    service_tier: Word | None = None
+    inference_geo: Word | None = None
+    iterations: list[Iteration] | None = None
+
+
+class Iteration(msgspec.Struct, gc=False):
+    """One of the samplings of a request; see ``core/iterations.py``."""
+
+    type: Word | None = None
+    model: Name | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
+    cache_creation: Lifetimes | None = None
+    output_tokens_details: OutputDetails | None = None
+    server_tool_use: ServerTools | None = None
+
+
+def put_over(earlier: S, later: S) -> S:
+    """Change *earlier* to what *later* tells, where it tells anything, and return it."""
+    for name in earlier.__struct_fields__:
+        value = getattr(later, name)
+        if value is None:
+            continue
+        known = getattr(earlier, name)
+        if isinstance(known, msgspec.Struct):
+            put_over(known, value)
+        else:
+            setattr(earlier, name, value)
+    return earlier
+
+
+def leniently(kind: type[S], said: Mapping[str, Any]) -> S:
+    """Return what of *said* fits *kind*: what does not was not told."""
+    made = kind()
+    for field in msgspec.structs.fields(kind):
+        value = said.get(field.name)
+        try:
+            fitting = msgspec.convert(value, field.type)
+        except msgspec.ValidationError:
+            inner = getattr(field.type, "__args__", (None,))[0]
+            if not (isinstance(value, dict) and isinstance(inner, type)):
+                continue
+            fitting = leniently(inner, value)
+        setattr(made, field.name, fitting)
+    return made
+
+
+def usage_of(told: Report | Iteration) -> Usage:
+    """Return what *told* means."""
+    written, split = told.cache_creation_input_tokens, told.cache_creation
+    details, tools = told.output_tokens_details, told.server_tool_use
+    five, hour = (written, None) if split is None else _split(written, split)
     return Usage(
-        count(said.get("input_tokens")),
-        count(said.get("output_tokens")),
-        count(said.get("cache_read_input_tokens")),
+        told.input_tokens,
+        told.output_tokens,
+        told.cache_read_input_tokens,
         five,
         hour,
-        count(details.get("thinking_tokens")) if isinstance(details, dict) else None,
-        count(tools.get("web_search_requests")) if isinstance(tools, dict) else None,
+        None if details is None else details.thinking_tokens,
+        None if tools is None else tools.web_search_requests,
     )
 
 
-def _split(written: int | None, split: object) -> tuple[int | None, int | None]:
+def _split(written: int | None, split: Lifetimes) -> tuple[int | None, int | None]:
     """Return what was written for 5 minutes and for an hour.
 
     The sum may be told again, and grow, without its split: then what was for an hour
     stays so, and the rest is for 5 minutes unless all was for an hour.
     """
-    if not isinstance(split, dict):
-        return written, None
-    five = count(split.get("ephemeral_5m_input_tokens"))
-    hour = count(split.get("ephemeral_1h_input_tokens"))
+    five, hour = split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens
     if written is None or written == (five or 0) + (hour or 0):
         return five, hour
     if hour and not five:

@@ -187,8 +187,8 @@ class Downstream(Protocol):
 class Tap(Protocol):
     """Sees a body as it passes. It neither changes nor delays it, and never raises."""
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes of the body, without its framing."""
+    feed: Callable[[bytes], object]
+    """Takes the next bytes of the body, without its framing."""
 
 
 class Answer(Protocol):
