@@ -136,3 +136,60 @@ def _record(
         "inference_geo": usage.get("inference_geo"),
         "iterations": extra or None,
     }
+
+
+def of_gemini(answer: bytes, *, complete: bool) -> dict[str, Any]:
+    """Return what the record of an answer of Gemini's own API must say.
+
+    Args:
+        answer: One response, an array of them, or events; it may have been cut.
+        complete: Whether it was not.
+    """
+    text = re.sub(r"^data: ?", "", answer.decode(errors="ignore"), flags=re.MULTILINE)
+    told: dict[str, Any] = {}
+    model = reason = searches = None
+    written, content = 0, False
+    for response in _objects(text):
+        _overwrite(told, response.get("usageMetadata", {}))
+        model = response.get("modelVersion", model)
+        for candidate in response.get("candidates", []):
+            reason = candidate.get("finishReason", reason)
+            if "groundingMetadata" in candidate:
+                searches = len(candidate["groundingMetadata"]["webSearchQueries"])
+            for part in candidate.get("content", {}).get("parts", []):
+                content = True
+                written += len(part.get("text", "").encode())
+    if not told:
+        return _NOTHING | {"kind": "none"}
+    seen, thought = told.get("candidatesTokenCount"), told.get("thoughtsTokenCount")
+    output = None if seen is None and thought is None else (seen or 0) + (thought or 0)
+    if seen is None and written:
+        output = max(output or 0, written // 4)
+    cached = told.get("cachedContentTokenCount")
+    prompt = told.get("promptTokenCount")
+    if prompt is not None:
+        prompt += told.get("toolUsePromptTokenCount", 0) - (cached or 0)
+    return _NOTHING | {
+        "kind": "final" if complete and (reason or not content) else "partial",
+        "input_tokens": prompt,
+        "output_tokens": output,
+        "cache_read_tokens": cached,
+        "thinking_tokens": thought,
+        "web_searches": searches,
+        "model_served": model,
+        "stop_reason": reason,
+        "service_tier": told.get("serviceTier", told.get("trafficType")),
+    }
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """Return every object in *text* that is whole and in no other."""
+    found, at = [], text.find("{")
+    while at >= 0:
+        try:
+            value, at = json.JSONDecoder().raw_decode(text, at)
+        except ValueError:
+            break
+        found.append(value)
+        at = text.find("{", at)
+    return found

@@ -175,7 +175,9 @@ def test_echoed_credential(place: str, secret: str) -> None:
 
     assert secret not in msgspec.json.encode(got).decode()
     assert (1, "final") == (got.input_tokens, got.usage)
-    assert "served" == metered(Ending.COMPLETE, b"s3cr3t").model_served
+    plain = msgspec.structs.replace(METERED, iterations=None)
+    for said in (METERED, plain):
+        assert "served" == metered(Ending.COMPLETE, secret.encode(), said).model_served
 
 
 def test_second_attempt_counts() -> None:

@@ -180,6 +180,19 @@ def test_first_of_the_content() -> None:
         assert [n == first for n in range(len(pieces))] == told
 
 
+def test_large_message() -> None:
+    """A message of megabytes is not held, and says what a short one says."""
+    large = json.loads(MESSAGES["tools"])
+    large["content"].append({"type": "text", "text": "usage: " * 500_000})
+    text = json.dumps(large).encode()
+    meter = MessageMeter()
+    for at in range(0, len(text), 65536):
+        meter.feed(text[at : at + 65536])
+
+    assert oracle.of_message(MESSAGES["tools"]) == said(meter.close(complete=True))
+    assert len(meter._held.text) < 1000
+
+
 def test_running() -> None:
     """While it runs, the output is an estimate that grows, until it is told."""
     meter = EventsMeter()

@@ -157,6 +157,11 @@ def test_reply_head() -> None:
         pytest.param("POST", "/v1/messages/count_tokens", 200, False, id="counting is free"),
         pytest.param("POST", "/v1/messages/batches", 200, False, id="a batch answers later"),
         pytest.param("GET", "/v1/messages/batches/b/results", 200, False, id="batch results"),
+        pytest.param("POST", "/v1beta/models/g:generateContent", 200, True, id="Gemini"),
+        pytest.param("POST", "/v1/models/g:streamGenerateContent", 200, True, id="its stream"),
+        pytest.param("POST", "/v1beta/models/g:countTokens", 200, False, id="its counting"),
+        pytest.param("POST", "/v1beta/models/g:batchGenerateContent", 200, False, id="its batch"),
+        pytest.param("POST", "/v1beta/files", 200, False, id="its files"),
     ],
 )
 def test_what_is_metered(method: str, path: str, status: int, *, metered: bool) -> None:

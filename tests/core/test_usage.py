@@ -16,8 +16,10 @@ from passgate.core.usage import (
     Report,
     ServerTools,
     Usage,
+    count,
     leniently,
     put_over,
+    told_in,
     usage_of,
 )
 
@@ -29,12 +31,34 @@ def test_count(value: int) -> None:
 
     assert expected == msgspec.json.decode(b'{"input_tokens":%d}' % value, type=Report)
     assert expected == leniently(Report, {"input_tokens": value})
+    assert value == count(value)
 
 
 @pytest.mark.parametrize("value", [1 << 53, -1, None, True, False, 1.5, "1", [1], {}])
 def test_no_count(value: object) -> None:
     """All else was not told."""
+    assert count(value) is None
     assert Report(speed="fast") == leniently(Report, {"input_tokens": value, "speed": "fast"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'{"input_tokens":1}', Report(input_tokens=1)),
+        (b'{"input_tokens":1,"speed":5}', Report(input_tokens=1)),
+        (b'{"input_tokens":1,"speed":5', None),
+        (b'{"input_tokens":1', None),
+        (b"[1]", None),
+        (b"", None),
+        (b'{"speed":5,"a":' + b"[" * 5000, None),
+        (b'{"speed":"\xff"}', None),
+    ],
+)
+def test_told_in(text: bytes, expected: Report | None) -> None:
+    """What is JSON is read leniently, what is none tells nothing."""
+    decode = msgspec.json.Decoder(Report).decode
+
+    assert expected == told_in(text, Report, decode)
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,14 @@ Source: Claude docs, "Messages"; "Streaming messages".
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from passgate.core import iterations
 from passgate.core.meter import NOTHING, Meter, Metered
+from passgate.core.skim import Held
 from passgate.core.sse import SSEDecoder, blocks, payload
-from passgate.core.usage import Name, Report, S, Word, leniently, put_over, usage_of
+from passgate.core.usage import Name, Report, Word, put_over, told_in, usage_of
 
-_MAX_BODY_BYTES = 32 << 20
 # The events that tell the usage are short; a longer one is none of them.
 _MAX_EVENT_BYTES = 64 * 1024
 # Stands in the type of every event that is read.
@@ -60,23 +58,6 @@ class _Event(msgspec.Struct, gc=False):
 
 _message_in = msgspec.json.Decoder(_Message).decode
 _event_in = msgspec.json.Decoder(_Event).decode
-_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-def _read(
-    kind: type[S], decode: Callable[[bytes | bytearray], S], text: bytes | bytearray
-) -> S | None:
-    """Return what *text* says, or None where it is no JSON object.
-
-    Nothing in it is trusted to be of any type: what is not as it should be was not told.
-    """
-    try:
-        return decode(text)
-    except msgspec.ValidationError:
-        said = msgspec.json.decode(text)
-        return leniently(kind, said) if isinstance(said, dict) else None
-    except _NOT_JSON:
-        return None
 
 
 def meter_for(first: bytes) -> Meter:
@@ -90,19 +71,14 @@ def meter_for(first: bytes) -> Meter:
 class MessageMeter:
     """Reads a whole message; see ``meter.Meter``."""
 
-    __slots__ = ("_body",)
+    __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        self._body: bytes | bytearray = b""
+        self._held = Held()
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes; see ``meter.Meter``."""
-        if not self._body:
-            self._body = data  # nearly every message comes in one piece
-            return False
-        if isinstance(self._body, bytes):
-            self._body = bytearray(self._body)
-        self._body += data
+        self._held.feed(data)
         return False
 
     def running(self) -> tuple[int | None, bool]:
@@ -111,7 +87,7 @@ class MessageMeter:
 
     def close(self, *, complete: bool) -> Metered:
         """Return what was read; see ``meter.Meter``."""
-        message = _read(_Message, _message_in, self._body)
+        message = told_in(self._held.text, _Message, _message_in)
         if message is None or message.usage is None:
             return NOTHING  # cut short, or no message
         reason = message.stop_reason
@@ -193,7 +169,7 @@ class EventsMeter:
 
     def _reads(self, block: bytes) -> bool:
         """Read an event; return whether it was one about the message."""
-        event = _read(_Event, _event_in, payload(block))
+        event = told_in(payload(block), _Event, _event_in)
         if event is None:
             return False
         if event.type == "message_start":

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from passgate.core import faults
+from passgate.core import faults, messages_meter
 from passgate.core.credential import Credential
 from passgate.core.exchange import AnswerHead, Outbound, RequestHead
 from passgate.core.faults import Refused
+from passgate.core.gemini import meter as gemini_meter
 from passgate.core.headers import Origin, downward, upward
 from passgate.core.messages import renamed
-from passgate.core.messages_meter import meter_for
 from passgate.core.meter import MeterFor
 from passgate.core.settings import UpstreamKind, UpstreamSettings
 
@@ -19,6 +19,7 @@ KEY_FIELDS = {
     UpstreamKind.GEMINI: b"x-goog-api-key",
 }
 _FIRST_OK, _FIRST_OTHER = 200, 300
+_GENERATES = (":generateContent", ":streamGenerateContent")  # of Gemini's own API
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,9 @@ class PassThrough:
         """
         if not _FIRST_OK <= answer.status < _FIRST_OTHER or head.method != "POST":
             return None
-        return meter_for if head.path == "/v1/messages" else None
+        if head.path == "/v1/messages":
+            return messages_meter.meter_for
+        return gemini_meter.meter_for if head.path.endswith(_GENERATES) else None
 
     def reply_head(self, answer: AnswerHead, credential: Credential) -> bytes:
         """Return the response head for the client, without framing."""

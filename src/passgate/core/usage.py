@@ -6,7 +6,7 @@ history can be priced again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -19,6 +19,8 @@ _MAX_NAME = 200
 Count = Annotated[int, msgspec.Meta(ge=0, le=_MAX_COUNT)]
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_WORD)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_NAME)]
+
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -51,6 +53,11 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 NO_USAGE = Usage()
+
+
+def count(value: object) -> int | None:
+    """Return *value* if it is a count, else None: what is no count was not told."""
+    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
 
 
 # How the Messages API words it.
@@ -124,11 +131,36 @@ def put_over(earlier: S, later: S) -> S:
     return earlier
 
 
+def told_in(
+    text: bytes | bytearray, kind: type[S], decode: Callable[[bytes | bytearray], S]
+) -> S | None:
+    """Return what *text* tells of *kind*, or None where it is no JSON object.
+
+    Nothing in it is trusted to be of any type: what is not as it should be was not told.
+
+    Args:
+        text: As it came.
+        kind: What is looked for.
+        decode: Reads one, if all of it is as it should be.
+    """
+    try:
+        return decode(text)
+    except msgspec.ValidationError:
+        pass
+    except NOT_JSON:
+        return None
+    try:
+        said = msgspec.json.decode(text)
+    except NOT_JSON:
+        return None  # it had not been read to its end
+    return leniently(kind, said) if isinstance(said, dict) else None
+
+
 def leniently(kind: type[S], said: Mapping[str, Any]) -> S:
     """Return what of *said* fits *kind*: what does not was not told."""
     made = kind()
     for field in msgspec.structs.fields(kind):
-        value = said.get(field.name)
+        value = said.get(field.encode_name)
         try:
             fitting = msgspec.convert(value, field.type)
         except msgspec.ValidationError:

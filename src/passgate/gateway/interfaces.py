@@ -187,8 +187,9 @@ class Downstream(Protocol):
 class Tap(Protocol):
     """Sees a body as it passes. It neither changes nor delays it, and never raises."""
 
-    feed: Callable[[bytes], object]
-    """Takes the next bytes of the body, without its framing."""
+    @property
+    def feed(self) -> Callable[[bytes], object]:
+        """Takes the next bytes of the body, without its framing."""
 
 
 class Answer(Protocol):

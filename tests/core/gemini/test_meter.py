@@ -1,0 +1,177 @@
+"""The meter of Gemini's own API, beside a full parse of the same answer."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from passgate.core.gemini import meter as gemini_meter
+from passgate.core.gemini.meter import GeminiMeter, UsageMetadata, meter_for, usage_of
+from passgate.core.meter import NOTHING, Metered
+from passgate.core.usage import Usage
+from tests.core import oracle
+
+STREAMS = oracle.recorded("gemini", "sse") | {
+    f"{name}-array": text for name, text in oracle.recorded("gemini", "array").items()
+}
+ONES = oracle.recorded("gemini", "json")
+ANSWERS = STREAMS | {f"{name}-one": text for name, text in ONES.items()}
+_answers = pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+
+
+def said(metered: Metered) -> dict[str, Any]:
+    """Return what was metered in the form of the oracle."""
+    fields = msgspec.structs.asdict(metered)
+    counts: dict[str, Any] = msgspec.structs.asdict(fields.pop("usage"))
+    return counts | fields
+
+
+def metered(pieces: list[bytes], *, complete: bool = True) -> dict[str, Any]:
+    """Return what is read from *pieces*."""
+    meter = meter_for(pieces[0][:1])
+    for piece in pieces:
+        meter.feed(piece)
+    return said(meter.close(complete=complete))
+
+
+@_answers
+def test_every_cut(answer: bytes) -> None:
+    """Wherever the network cuts an answer, it says what it says in one piece."""
+    expected = oracle.of_gemini(answer, complete=True)
+    for at in range(1, len(answer) + 1):
+        assert expected == metered([answer[:at], answer[at:]]), at
+    assert expected == metered([answer[at : at + 1] for at in range(len(answer))])
+
+
+@_answers
+def test_event_by_event(answer: bytes) -> None:
+    """So do the pieces in which it is sent."""
+    pieces = [piece for piece in answer.splitlines(keepends=True) if piece.strip()]
+
+    assert oracle.of_gemini(answer, complete=True) == metered(pieces)
+
+
+@_answers
+def test_every_end(answer: bytes) -> None:
+    """Wherever it is cut off, what was told stands, and what was not is an estimate."""
+    meter = meter_for(answer[:1])
+    for at in range(len(answer)):
+        meter.feed(answer[at : at + 1])
+        if at % 7 == 0 or answer[at] in b"}\r\n":
+            expected = oracle.of_gemini(answer[: at + 1], complete=False)
+
+            assert expected == said(meter.close(complete=False)), at
+
+
+@given(st.data())
+def test_cuts(data: st.DataObject) -> None:
+    """Many cuts change nothing either."""
+    answer = ANSWERS[data.draw(st.sampled_from(list(ANSWERS)))]
+    cuts = data.draw(st.lists(st.integers(1, len(answer)), max_size=9).map(sorted))
+    pieces = [answer[a:b] for a, b in pairwise([0, *cuts, len(answer)])]
+
+    assert oracle.of_gemini(answer, complete=True) == metered(pieces)
+
+
+def test_first_of_the_content() -> None:
+    """It is told once, of a stream alone: one response comes as a whole."""
+    for name, answer in ANSWERS.items():
+        meter = meter_for(answer[:1])
+        told = [meter.feed(answer[at : at + 40]) for at in range(0, len(answer), 40)]
+
+        assert sum(told) == (name not in ("blocked",) and not name.endswith("-one")), name
+
+
+def test_running() -> None:
+    """While it runs, the output is what was told last, or an estimate."""
+    meter = GeminiMeter(streams=True)
+    seen = [meter.running()]
+    for piece in (
+        {"candidates": [{"content": {"parts": [{"text": "x" * 80}]}}], "usageMetadata": {}},
+        {"usageMetadata": {"thoughtsTokenCount": 30}},
+        {"usageMetadata": {"candidatesTokenCount": 5}},
+    ):
+        meter.feed(b"data: %s\r\n\r\n" % json.dumps(piece).encode())
+        seen.append(meter.running())
+
+    assert [(None, False), (20, True), (30, True), (35, False)] == seen
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"{}",
+        b"[]",
+        b"data: [1]\n\n",
+        b"data: {nonsense}\n\n",
+        b'data: {"usageMetadata":7}\n\n',
+        b'{"usageMetadata":null,"candidates":{"a":1}}',
+        b"data: {" * 2000,
+        b'{"totalTokens":31}',
+        b'[{"error":{"code":400}}]',
+    ],
+)
+def test_unknown_shape(answer: bytes) -> None:
+    """What tells no usage breaks nothing and tells nothing."""
+    meter = meter_for(answer[:1])
+    meter.feed(answer)
+
+    assert NOTHING == meter.close(complete=True)
+
+
+def test_strange_types() -> None:
+    """What is not of its type was not told; all else stands."""
+    strange = {
+        "candidates": [{"content": {"parts": [{"text": 5}]}}],
+        "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": "4"},
+        "modelVersion": ["m"],
+    }
+    meter = GeminiMeter(streams=True)
+    meter.feed(b"data: %s\n\ndata: [[{\n\ndata: 5\n\n" % json.dumps(strange).encode())
+
+    assert Metered("final", Usage(input_tokens=3)) == meter.close(complete=True)
+
+
+def test_large_image() -> None:
+    """An image of megabytes is let go as it comes; the usage beside it is read."""
+    image = json.loads(ONES["image"])
+    image["candidates"][0]["content"]["parts"][0]["inlineData"]["data"] = "x" * 3_000_000
+    text = b"data: %s\r\n\r\n" % json.dumps(image).encode()
+    got = metered([text[at : at + 65536] for at in range(0, len(text), 65536)])
+
+    assert (3, 1290, "final") == (got["input_tokens"], got["output_tokens"], got["kind"])
+
+
+def test_a_fault_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in the meter is kept for its end: in the midst of a stream it does not raise."""
+    meter = GeminiMeter(streams=True)
+
+    def fails(*_: object) -> object:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(gemini_meter, "_response_in", fails)
+
+    assert not any(meter.feed(STREAMS["text"]) for _ in range(3))
+    with pytest.raises(ZeroDivisionError):
+        meter.close(complete=True)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (UsageMetadata(), Usage()),
+        (UsageMetadata(10, 4), Usage(6, cache_read_tokens=4)),
+        (UsageMetadata(10, 4, 5, 6, 7), Usage(13, 11, 4, thinking_tokens=6)),
+        (UsageMetadata(3, 4), Usage(0, cache_read_tokens=4)),
+        (UsageMetadata(thoughts_token_count=6), Usage(output_tokens=6, thinking_tokens=6)),
+    ],
+)
+def test_usage_of(told: UsageMetadata, expected: Usage) -> None:
+    """The cached part is in the prompt, and thoughts are not in the candidates."""
+    assert expected == usage_of(told)
