@@ -24,7 +24,7 @@ from passgate.core.auth import Client
 from passgate.core.credential import PLAN_TOKEN_PREFIX
 from passgate.core.faults import Refused
 from passgate.core.pricebook import PriceBook, Prices
-from passgate.core.pricing import ANTHROPIC, GOOGLE
+from passgate.core.pricing import ANTHROPIC, GOOGLE, PENDING, Price
 from passgate.core.settings import (
     ClientSettings,
     LedgerSettings,
@@ -62,6 +62,7 @@ from passgate.gateway.recorder import Recorder
 from passgate.standing import Standing
 
 _LOOK_AT_FILES_S = 1.0
+_MOST_OLD_ROWS = 5_000
 _PRICE_LISTS = {UpstreamKind.ANTHROPIC: ANTHROPIC, UpstreamKind.GEMINI: GOOGLE}
 
 Notice = Callable[[str], None]
@@ -216,6 +217,7 @@ class App:
             await self._close_ledger()
             raise
         self._tasks.start(self._watch_files(), "watch files")
+        self._tasks.start(self._price_old_rows(), "prices of old rows")
         gc.collect()
         gc.freeze()  # what lives as long as the process is not searched again
 
@@ -343,6 +345,22 @@ class App:
             stamps = await running.run_in_executor(None, _stamps, self.settings)
             if stamps != self._watched:
                 await self._reload()
+
+    async def _price_old_rows(self) -> None:
+        """Price what the last process had to leave without a price."""
+        if self.ledger is None:
+            return
+        rows = LedgerFile(self.ledger.path)
+        running = asyncio.get_running_loop()
+        try:
+            records = await running.run_in_executor(None, rows.pending, _MOST_OLD_ROWS)
+        except LedgerProblem:
+            return  # the ledger tells of it
+        for piece in (records[at : at + 100] for at in range(0, len(records), 100)):
+            self._prices(piece)
+            known = [record for record in piece if record.price_status != PENDING]
+            self.ledger.reprice({r.id: Price(r.cost_nusd, r.price_status or "") for r in known})
+            await asyncio.sleep(0)  # the others have their turn
 
     def _late_prices(self, prices: Prices) -> None:
         """Take the prices of records that had been handed on without one."""

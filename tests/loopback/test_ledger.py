@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import msgspec
 import pytest
 
 from passgate.core.exchange import Ending
+from passgate.edge import ledger_sql
 from passgate.edge.ledger_file import LedgerFile
 from passgate.edge.ledger_sql import FILE_NAME
+from tests.contracts.records import record
 from tests.loopback.gateway import (
     WAIT_S,
     Served,
@@ -105,6 +108,28 @@ def test_the_end_writes_what_is_left(directory: Path, beside: Beside) -> None:
 
     assert (0, 20) == (status, len(records))
     assert records == kept(directory / "state")
+
+
+def test_prices_that_were_left_open(directory: Path, beside: Beside) -> None:
+    """A row whose price was not known when the last process ended gets it at the next start."""
+    told = {"upstream": "anthropic", "usage": "final", "input_tokens": 1000, "output_tokens": 9}
+    priced = {"model": "claude-sonnet-4-5", "model_served": "claude-sonnet-4-5"}
+    given = [
+        record(n, ts=datetime.now(UTC), price_status="pending", **told, **(priced if n else {}))
+        for n in range(3)
+    ]
+    (directory / "state").mkdir()
+    with closing(ledger_sql.open_to_write(directory / "state" / FILE_NAME)) as connection:
+        ledger_sql.insert(connection, given)
+    with Served(settings(beside), directory):
+        eventually(
+            lambda: "pending" not in {row["price_status"] for row in kept(directory / "state")}
+        )
+        rows = kept(directory / "state")
+
+    assert [(None, "unknown")] + [(1000 * 3000 + 9 * 15_000, "exact")] * 2 == [
+        (row["cost_nusd"], row["price_status"]) for row in rows
+    ]
 
 
 def test_two_processes(directory: Path, beside: Beside) -> None:
