@@ -55,20 +55,20 @@ LINES = {
             "cost_nusd": 12_300_000,
             "first_token_ms": 340.0,
         },
-        "200 complete     2.4s  2.0k in   350 out  $0.0123 first 340ms 11111111-",
+        "200 complete     2.4s  $0.0123  2.0k in    350 out first 340ms 11111111",
     ),
     "partial": (
         {"usage": "partial", "input_tokens": 10, "output_tokens": 3, "error": "upstream"},
-        "200 upstream     2.4s    10 in ~    3 out        - 11111111-",
+        "200 upstream     2.4s        -    10 in     ~3 out 11111111",
     ),
-    "not-metered": ({}, "200 complete     2.4s 5.0kB 11111111-"),
+    "not-metered": ({}, "200 complete     2.4s 5.0kB 11111111"),
     "refused": (
         {"client": None, "model": None, "status": 401, "error": "key", "bytes_down": 0},
-        "-            POST /v1/messages            401 key          2.4s 11111111-",
+        "-            POST /v1/messages            401 key          2.4s 11111111",
     ),
     "left": (
         {"status": None, "ending": Ending.CLIENT_LEFT, "bytes_down": 0, "agent": "a1"},
-        "  - client_left   2.4s 11111111-1111-4111-8111-111111111111 agent a1",
+        "  - client_left   2.4s 11111111 agent a1",
     ),
 }
 
@@ -77,6 +77,15 @@ LINES = {
 def test_line(said: dict[str, Any], expected: str) -> None:
     """A line says who, what, how it ended, how long, how much."""
     assert expected in line_of(record(**said), 500)
+
+
+def test_narrow() -> None:
+    """On a narrow terminal the cost is still there, and nothing is cut in the middle."""
+    narrow = line_of(record(usage="final", output_tokens=350, cost_nusd=12_300_000), 80)
+
+    assert "claude-sonnet-4-5" in narrow
+    assert "$0.0123" in narrow
+    assert "~" not in narrow
 
 
 @given(st.integers(1, 250), st.text(), st.text())

@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 
 import msgspec
@@ -17,6 +18,7 @@ from passgate.core.exchange import Ending, Record
 
 _RED, _YELLOW = "31", "33"
 _FIRST_ERROR = 400
+_ROOMY = 100
 _WIDE = 1 << 16  # no terminal: nothing is cut
 
 
@@ -67,27 +69,41 @@ def _line(data: bytes, plain: bool) -> str:  # noqa: FBT001  as the caller has i
 
 
 def line_of(record: Record, width: int) -> str:
-    """Return *record* in one line of at most *width* columns, the most telling first."""
+    """Return *record* in one line of at most *width* columns.
+
+    The most telling comes first; what there is no room for is left out, not cut.
+    """
     ended = (record.ts + timedelta(milliseconds=record.duration_ms)).astimezone()
     what = shown.name(record.model or f"{record.method} {record.path}")
-    parts = [
-        f"{ended:%H:%M:%S}",
-        f"{shown.cut(shown.name(record.client), 12):<12}",
-        f"{shown.cut(what, 28):<28}",
-        f"{record.status or '-':>3}",
-        f"{_outcome(record):<10}",
-        f"{shown.span(record.duration_ms / 1000):>6}",
-    ]
+    client_width, what_width = (12, 28) if width >= _ROOMY else (8, 18)
+    line = " ".join(
+        (
+            f"{ended:%H:%M:%S}",
+            f"{shown.cut(shown.name(record.client), client_width):<{client_width}}",
+            f"{shown.cut(what, what_width):<{what_width}}",
+            f"{record.status or '-':>3}",
+            f"{_outcome(record):<10}",
+            f"{shown.span(record.duration_ms / 1000):>6}",
+        )
+    )
+    for part in _rest(record):
+        if len(line) + 1 + len(part) <= width:
+            line += f" {part}"
+    return shown.cut(line, width)
+
+
+def _rest(record: Record) -> Iterator[str]:
     if record.usage != "none":
-        parts.append(_tokens(record))
+        yield f"{shown.dollars(record.cost_nusd):>8}"
+        yield _tokens(record)
     elif record.bytes_down:
-        parts.append(f"{shown.count(record.bytes_down)}B")
+        yield f"{shown.count(record.bytes_down)}B"
     if record.first_token_ms is not None:
-        parts.append(f"first {shown.span(record.first_token_ms / 1000)}")
-    for label, name in (("", record.session), ("agent ", record.agent)):
-        if name is not None:
-            parts.append(label + shown.cut(shown.name(name), 36))
-    return shown.cut(" ".join(parts).rstrip(), width)
+        yield f"first {shown.span(record.first_token_ms / 1000):<5}"
+    if record.session is not None:
+        yield shown.name(record.session)[:8]  # enough to find it by
+    if record.agent is not None:
+        yield f"agent {shown.cut(shown.name(record.agent), 36)}"
 
 
 def _outcome(record: Record) -> str:
@@ -104,9 +120,8 @@ def _tokens(record: Record) -> str:
     )
     # What a cut stream has used is not known to its end.
     about = "" if record.usage == "final" else "~"
-    tokens = f"{shown.count(sum(n or 0 for n in told)):>5} in {about}"
-    tokens += f"{shown.count(record.output_tokens):>5} out"
-    return f"{tokens} {shown.dollars(record.cost_nusd):>8}"
+    output = f"{about}{shown.count(record.output_tokens)}"
+    return f"{shown.count(sum(n or 0 for n in told)):>5} in {output:>6} out"
 
 
 def _colour_of(record: Record) -> str | None:
