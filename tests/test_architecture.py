@@ -160,12 +160,15 @@ IMPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "passgate.config",
             "passgate.core",
             "passgate.demo",
+            "passgate.doctor",
             "passgate.probe",
         ),
         ("msgspec", "rich"),
     ),
     # It must not share our mistakes.
     "demo/": (("passgate.demo",), ()),
+    # It looks at any gateway, and at ours as at a stranger's.
+    "doctor/": (("passgate.doctor",), ()),
 }
 
 
@@ -332,6 +335,9 @@ def test_time() -> None:
     exceptions = {
         "cli/keys.py",  # a person's command happens when it is given
         "cli/ledger.py",  # likewise
+        "doctor/inside.py",  # a person waits for it
+        "doctor/outside.py",  # likewise
+        "doctor/wire.py",  # likewise
         "demo/gemini.py",  # a simulated upstream has its own clock, as a real one has
         "demo/scenes.py",  # the same
     }

@@ -127,7 +127,8 @@ class Tap:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it may have ended already
+            self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         self._accepting.join(_WAIT_S)
         self._drop()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import shutil
 import socket
-import ssl
-import subprocess
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +15,7 @@ import pytest
 
 from passgate.core.settings import Limits
 from passgate.edge.wire.pool import Pool
+from tests.loopback.certificates import OPENSSL, authority, server_side, signed
 from tests.loopback.gateway import (
     Answer,
     Gateway,
@@ -31,7 +29,6 @@ from tests.loopback.peers import Peer, Scripted, says
 from tests.loopback.upstream import Beside
 
 CREDENTIAL = "up_of-the-operator"
-OPENSSL = shutil.which("openssl")
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
 
@@ -65,53 +62,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
         signed(directory, "good", "IP:127.0.0.1,DNS:localhost"),
         signed(directory, "foreign", "DNS:elsewhere.example"),
     )
-
-
-def openssl(directory: Path, *arguments: str) -> None:
-    """Run one of its commands."""
-    assert OPENSSL is not None
-    subprocess.run(  # noqa: S603  found above
-        [OPENSSL, *arguments], cwd=directory, check=True, capture_output=True
-    )
-
-
-def authority(directory: Path, name: str) -> Path:
-    """Return the certificate of a new authority; its key lies beside it."""
-    (directory / f"{name}.cnf").write_text(
-        "[req]\nprompt = no\ndistinguished_name = dn\nx509_extensions = v3\n"
-        f"[dn]\nCN = authority {name}\n"
-        "[v3]\nbasicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign\n"
-        "subjectKeyIdentifier = hash\n"
-    )
-    files = ["-config", f"{name}.cnf", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
-    openssl(directory, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files)
-    return directory / f"{name}.pem"
-
-
-def signed(directory: Path, name: str, names: str) -> Path:
-    """Return a server's certificate and key, signed by the authority ``one``."""
-    (directory / f"{name}.cnf").write_text(
-        f"[req]\nprompt = no\ndistinguished_name = dn\n[dn]\nCN = {name}\n"
-        f"[v3]\nsubjectAltName = {names}\nextendedKeyUsage = serverAuth\n"
-        "authorityKeyIdentifier = keyid\n"
-    )
-    files = ["-config", f"{name}.cnf", "-keyout", f"{name}.key", "-out", f"{name}.csr"]
-    openssl(directory, "req", "-newkey", "rsa:2048", "-nodes", *files)
-    by = ["-CA", "one.pem", "-CAkey", "one.key", "-set_serial", "1", "-days", "2"]
-    extensions = ["-extfile", f"{name}.cnf", "-extensions", "v3", "-out", f"{name}.crt"]
-    openssl(directory, "x509", "-req", "-in", f"{name}.csr", *by, *extensions)
-    whole = directory / f"{name}.pem"
-    whole.write_text(
-        (directory / f"{name}.crt").read_text() + (directory / f"{name}.key").read_text()
-    )
-    return whole
-
-
-def server_side(certificate: Path) -> ssl.SSLContext:
-    """Return what a server with *certificate* speaks TLS with."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""The doctor, and gateways for it to look at."""
