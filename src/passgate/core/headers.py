@@ -60,6 +60,8 @@ _NOT_NOMINATED = frozenset(
 # What our meter can decode, so what an upstream may be asked for.
 _CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"identity"})
 
+_LENGTH_FIELD = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)", re.IGNORECASE)
+
 # Bound once: reading a member through its class costs more than the comparison.
 _API_KEY, _BEARER, _CLIENT = (
     CredentialKind.API_KEY,
@@ -199,6 +201,12 @@ def tokens(value: bytes) -> list[bytes]:
     if value in _PLAIN_TOKENS:
         return [value]  # nearly every Connection field
     return [token.strip(b" \t").lower() for token in value.replace(b"\n", b",").split(b",")]
+
+
+def around_length(fields: bytes) -> tuple[bytes, bytes]:
+    """Return what stands before and behind the digits of the one content-length; else nothing."""
+    length = _LENGTH_FIELD.search(fields)
+    return (fields[: length.start(1)], fields[length.end(1) :]) if length else (b"", b"")
 
 
 def _without_lines(fields: bytes, unwanted: Callable[[bytes], bool]) -> bytes:
