@@ -16,6 +16,7 @@ from passgate.core.exchange import AnswerHead, Ending, Outbound, Record, Request
 from passgate.core.gemini.keys import Counts, Key
 from passgate.core.gemini.status import GoogleError
 from passgate.core.installs import Install, InstallCounts
+from passgate.core.known import Known
 from passgate.core.meter import Decode
 from passgate.core.settings import Limits
 from passgate.core.vitals import PoolState
@@ -129,9 +130,14 @@ class Downstream(Protocol):
 
     Whatever is awaited here or elsewhere raises ``DownstreamLeft`` in the pipeline when
     the client leaves, and ``Refused`` when it breaks the protocol.
+
+    Attributes:
+        known: What the pipeline keeps of ``head``; None again when a head comes that
+            differs in more than its length.
     """
 
     head: RequestHead
+    known: Known | None
     peer: str
     crowded: bool
     bytes_up: int

@@ -13,6 +13,7 @@ from passgate.core import auth, faults, messages, routing
 from passgate.core.auth import Client
 from passgate.core.exchange import NO_ASK, Ask, Ending, RequestHead, Tally
 from passgate.core.faults import DownstreamLeft, Drained, Fault, Refused, Source
+from passgate.core.known import Known
 from passgate.core.routing import PathKind
 from passgate.gateway import local
 from passgate.gateway.admission import Admission, Slot
@@ -98,19 +99,16 @@ class Pipeline:
 
         None means that it was one of our own paths, which leave no record.
         """
-        head, snapshot = down.head, self.snapshot
-        if head.fault is not None:
-            raise Refused(head.fault)
-        kind = routing.kind_of(head.method, head.path, google_key=b"x-goog-api-key" in head.said)
-        if kind is _LOCAL:
-            local.answer(head, down, self._readiness, known=self._knows(head))
-            return None
-        key = _key(head, tally)
-        if kind is _NOTHING:
-            raise Refused(faults.NOT_FOUND)
-        client = auth.identify(key, snapshot.clients, tally.opened_wall_s)
-        tally.knows(client.name, head.said, key)
-        routing.permit(client, kind, head.path)
+        head, snapshot, known = down.head, self.snapshot, down.known
+        if known is not None and known.snapshot is snapshot:
+            known.check(tally.opened_wall_s)
+            tally.knows(known.client.name, head.said, known.key)
+        else:
+            known = self._judged(head, snapshot, down, tally)
+            if known is None:
+                return None
+            down.known = known
+        kind, client = known.kind, known.client
         slot = self._admission.enter(crowded=down.crowded)
         try:
             if kind is PathKind.TELEMETRY:
@@ -122,12 +120,12 @@ class Pipeline:
             tally.goes_to(route.label, route.upstream, ask)
             if route.native:
                 exchange = Exchange(
-                    down, kind, client, key, body, ask, route, snapshot, tally, slot
+                    down, kind, client, known.key, body, ask, route, snapshot, tally, slot
                 )
                 del body  # whoever serves it lets it go
                 return await self._gemini.serve(exchange)
             credential = lane.source.cached or await lane.source.current()
-            outbound = lane.upstream.prepare(head, body, key, credential, route.rename)
+            outbound = known.outbound(lane.upstream, head, body, credential, route.rename)
             tally.sent(self._clock.monotonic())
             repeats = lane.retry_stale and (body is not None or head.length == 0)
             opening: Awaitable[Answer]
@@ -147,6 +145,27 @@ class Pipeline:
         finally:
             slot.leave()
 
+    def _judged(
+        self, head: RequestHead, snapshot: Snapshot, down: Downstream, tally: Tally
+    ) -> Known | None:
+        """Return who asks for what, or None if it was one of our own paths and is answered."""
+        if head.fault is not None:
+            raise Refused(head.fault)
+        kind = routing.kind_of(head.method, head.path, google_key=b"x-goog-api-key" in head.said)
+        if kind is _LOCAL:
+            local.answer(head, down, self._readiness, known=self._knows(head))
+            return None
+        key = auth.presented_key(head.said, head.query)
+        if key and key in head.target:
+            tally.record.path = ""  # what is recorded must not hold it
+            raise Refused(faults.KEY_IN_QUERY)
+        if kind is _NOTHING:
+            raise Refused(faults.NOT_FOUND)
+        client = auth.identify(key, snapshot.clients, tally.opened_wall_s)
+        tally.knows(client.name, head.said, key)
+        routing.permit(client, kind, head.path)
+        return Known(snapshot, kind, key, client)
+
     def _sent(self, tally: Tally) -> None:
         tally.sent(self._clock.monotonic())
 
@@ -158,15 +177,6 @@ class Pipeline:
         except Refused:
             return False
         return True
-
-
-def _key(head: RequestHead, tally: Tally) -> bytes:
-    """Return the key that is shown, which must not stand where it would be recorded."""
-    key = auth.presented_key(head.said, head.query)
-    if key and key in head.target:
-        tally.record.path = ""
-        raise Refused(faults.KEY_IN_QUERY)
-    return key
 
 
 def _at_hand(down: Downstream, kind: PathKind) -> tuple[Body, Ask] | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from passgate.core import faults
 from passgate.core.exchange import RequestHead
 from passgate.core.faults import DownstreamLeft, Fault, Refused
+from passgate.core.known import Known
 from passgate.core.settings import Limits
 from passgate.edge.wire.chunks import BadChunk, ChunkWalker
 from passgate.edge.wire.drive import Drive, Wait
@@ -58,6 +59,7 @@ class ServerConnection(asyncio.Protocol):
 
     Attributes:
         head: Head of the exchange that runs.
+        known: What the handler remembers of that head; forgotten when another one comes.
         peer: The client's address, without its port.
         crowded: Whether there were too many connections when this one came.
         bytes_up: Body bytes received in this exchange.
@@ -97,6 +99,7 @@ class ServerConnection(asyncio.Protocol):
         "committed",
         "crowded",
         "head",
+        "known",
         "peer",
     )
 
@@ -106,6 +109,7 @@ class ServerConnection(asyncio.Protocol):
         self._phase = HEAD
         self._ahead = b""  # received, and not its turn yet
         self._memory = HeadMemory()
+        self.known: Known | None = None
         self._probe: HeadProbe | None = None
         self._drive: Drive | None = None
         self._idle_s = 0.0
@@ -229,13 +233,17 @@ class ServerConnection(asyncio.Protocol):
         if end > 3:
             self._ahead = data[end:]
             self._probe = None
-            self._start(self._memory.parse(data[:end]))
+            head = self._memory.parse(data[:end])
+            if self._memory.fresh:
+                self.known = None
+            self._start(head)
             return
         if self._served and not known:
             self._idle_s = 0.0  # this head's time begins
         fault = too_long(data) or self._nonsense(data[known:])
         if fault is not None:
             self._ahead = b""
+            self.known = None
             self._start(RequestHead(fault=fault))
             return
         self._ahead = data
@@ -618,6 +626,7 @@ class ServerConnection(asyncio.Protocol):
     def _give_up_on_head(self, *, begun: bool) -> None:
         if begun:
             self._ahead = b""
+            self.known = None
             self._start(RequestHead(fault=faults.HEAD_STALLED))
         else:
             self._go_on(lasts=False, unread=False)  # what is still being sent has its own limit

@@ -1,0 +1,67 @@
+"""What the last request of a connection came to: good for the next one with the same head.
+
+An agent says the same head with every request, but for the length of its body. Who it is,
+what it may use and what its upstream is shown were judged once, to the byte.
+"""
+
+from __future__ import annotations
+
+from passgate.core import faults
+from passgate.core.auth import Client
+from passgate.core.credential import Credential
+from passgate.core.exchange import Outbound, RequestHead
+from passgate.core.faults import Refused
+from passgate.core.headers import around_length
+from passgate.core.routing import PathKind
+from passgate.core.upstreams import PassThrough
+
+_LENGTH = b"content-length"
+
+
+class Known:
+    """A head that was judged; kept by its connection until another head comes.
+
+    Attributes:
+        snapshot: What it was judged by; under another one it is judged anew.
+        kind: What is served at its path.
+        key: The key that it shows.
+        client: Whose key that is.
+    """
+
+    __slots__ = ("_credential", "_parts", "_upstream", "client", "key", "kind", "snapshot")
+
+    def __init__(self, snapshot: object, kind: PathKind, key: bytes, client: Client) -> None:
+        self.snapshot = snapshot
+        self.kind = kind
+        self.key = key
+        self.client = client
+        self._upstream: PassThrough | None = None
+        self._credential: Credential | None = None
+        self._parts = (b"", b"")
+
+    def check(self, now_s: float) -> None:
+        """Check that the key is still good.
+
+        Raises:
+            Refused: It has expired.
+        """
+        if self.client.expires_s is not None and now_s >= self.client.expires_s:
+            raise Refused(faults.KEY)
+
+    def outbound(
+        self,
+        upstream: PassThrough,
+        head: RequestHead,
+        body: bytes | bytearray | None,
+        credential: Credential,
+        rename: str | None,
+    ) -> Outbound:
+        """Return the request as *upstream* will see it; see ``PassThrough.prepare``."""
+        whole = body is not None and rename is None and _LENGTH in head.said
+        if whole and self._upstream is upstream and self._credential is credential:
+            return Outbound(head.said[_LENGTH].join(self._parts), body, credential.secret)
+        made = upstream.prepare(head, body, self.key, credential, rename)
+        if whole:
+            self._upstream, self._credential = upstream, credential
+            self._parts = around_length(made.head)
+        return made
