@@ -28,6 +28,7 @@ from passgate.demo.api import Api, pattern
 from passgate.demo.content import DEFAULT, usage_for
 from passgate.demo.replies import ERROR_TYPES, Call
 from passgate.demo.scenes import SCENES
+from passgate.demo.server import Server
 from passgate.demo.upstream import Upstream
 from passgate.demo.wire import parse_head
 
@@ -120,7 +121,7 @@ def request(method: str, path: str, body: bytes = b"", *fields: str) -> bytes:
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
 
 
-async def ask(upstream: Upstream, *requests: bytes) -> Answer:
+async def ask(upstream: Server, *requests: bytes) -> Answer:
     """Send the bytes, return everything that comes back until the connection ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", upstream.port)
     got = bytearray()

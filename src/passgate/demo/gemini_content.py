@@ -136,9 +136,13 @@ class Ask:
 
     @property
     def _thinking(self) -> Json:
-        config = self.body.get("generationConfig")
-        thinking = config.get("thinkingConfig") if isinstance(config, dict) else None
+        thinking = self._config.get("thinkingConfig")
         return thinking if isinstance(thinking, dict) else {}
+
+    @property
+    def _config(self) -> Json:
+        config = self.body.get("generationConfig")
+        return config if isinstance(config, dict) else {}
 
     @property
     def response_id(self) -> str:
@@ -168,6 +172,21 @@ class Ask:
     def must_call(self) -> bool:
         """Tell whether nothing but a call will do."""
         return self._calling()[0] == "ANY"
+
+    def shape(self) -> Json | None:
+        """Return the schema that the answer's JSON has to fit, None where it is text."""
+        shape = self._config.get("responseJsonSchema", self._config.get("responseSchema"))
+        return shape if isinstance(shape, dict) else None
+
+    def stops(self) -> list[str]:
+        """Return the texts that end the answer."""
+        stops = self._config.get("stopSequences")
+        return [str(stop) for stop in stops] if isinstance(stops, list) else []
+
+    def most(self) -> int | None:
+        """Return the most tokens that may be put out, None without a limit."""
+        most = self._config.get("maxOutputTokens")
+        return most if isinstance(most, int) else None
 
     def _calling(self) -> tuple[str, list[object]]:
         config = self.body.get("toolConfig")
@@ -208,6 +227,11 @@ class Count:
         hidden = ask.thinks and not ask.shows_thoughts
         self._thoughts = len(WORD.findall(THOUGHT)) if hidden else 0
         self._said = 0
+
+    def output_after(self, act: Act) -> int:
+        """Count what *act* says; return what was put out up to then."""
+        self.add(act)
+        return self._thoughts + self._said
 
     def add(self, act: Act) -> Json:
         """Count what *act* says; return the usage up to then."""

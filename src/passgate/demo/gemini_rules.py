@@ -375,31 +375,36 @@ def _check_order(turns: Sequence[Json]) -> None:
 def matches(turns: Sequence[Json]) -> bool:
     """Tell whether ids and names of responses are those of their calls.
 
-    The real API does not refuse a mismatch: it answers with nothing at all.
+    The real API does not refuse a mismatch: it answers with nothing at all. A response
+    without an id is none: Google's own SDK sends such where it calls functions itself.
     """
-    for turn, after in pairwise(turns):
-        calls = [_named(part["functionCall"]) for part in with_member(turn, "functionCall")]
-        found = [
-            _named(part["functionResponse"]) for part in with_member(after, "functionResponse")
-        ]
-        if calls != found:
-            return False
-    return True
+    return all(
+        response.get("name") == call.get("name")
+        and response.get("id", call.get("id")) == call.get("id")
+        for turn, after in pairwise(turns)
+        for call, response in zip(
+            _members(turn, "functionCall"), _members(after, "functionResponse"), strict=False
+        )
+    )
 
 
-def _named(value: object) -> tuple[object, object]:
-    member = value if isinstance(value, dict) else {}
-    return member.get("id"), member.get("name")
+def _members(turn: Json, name: str) -> list[Json]:
+    return objects([part[name] for part in with_member(turn, name)])
 
 
 def judged(turns: Sequence[Json], owner: Owner) -> list[Judged]:
     """Return what each signature that came back is worth."""
     return [
-        Judged(at, n, judge(str(part["thoughtSignature"]), owner, part))
+        Judged(at, n, judge(str(part["thoughtSignature"]), owner, part, text_of(turn["parts"])))
         for at, turn in enumerate(turns)
         for n, part in enumerate(objects(turn["parts"]))
         if "thoughtSignature" in part
     ]
+
+
+def text_of(parts: object) -> str:
+    """Return all text of *parts* that is no thought."""
+    return "".join(str(p.get("text", "")) for p in objects(parts) if not p.get("thought"))
 
 
 def refuse_signatures(turns: Sequence[Json], found: Sequence[Judged], model: Model) -> None:

@@ -34,8 +34,10 @@ times:N:NAME:...             N times the scene NAME, afterwards the ordinary ans
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from passgate.demo.content import Json
 from passgate.demo.gemini_content import (
@@ -43,13 +45,14 @@ from passgate.demo.gemini_content import (
     WORD,
     Act,
     Ask,
+    Count,
     Fail,
     Pause,
     Say,
     Stop,
 )
 from passgate.demo.gemini_models import Model
-from passgate.demo.gemini_rules import Rejected, detail, matches, with_member
+from passgate.demo.gemini_rules import Rejected, detail, matches, text_of, with_member
 from passgate.demo.gemini_signatures import sign
 
 _ASKS_FOR_TOOL = re.compile(r"\b(tools?|weather|forecast|temperature)\b", re.IGNORECASE)
@@ -69,7 +72,7 @@ def _thought(text: str) -> Json:
     return {"text": text, "thought": True}
 
 
-def _signed(ask: Ask, part: Json, said: str | None = None) -> Json:
+def _signed(ask: Ask, part: Json, said: str = "") -> Json:
     signature = sign(ask.owner, part, said, ask.response_id)
     return {**part, "thoughtSignature": signature}
 
@@ -83,9 +86,23 @@ def _thoughts(ask: Ask) -> list[Say]:
     return _words(THOUGHT, thought=True) if ask.shows_thoughts and ask.thinks else []
 
 
-def _end(ask: Ask, finish: str = "STOP") -> Say:
+def _end(finish: str = "STOP") -> Say:
     """Return a last chunk: empty text with a signature, as streams mostly end."""
-    return Say((_signed(ask, _text("")),) if ask.model.signs else (_text(""),), finish)
+    return Say((_END,), finish)
+
+
+# Signed when it is known what it is the end of.
+_END: Json = {"text": "", "thoughtSignature": ""}
+
+
+def _with_end(ask: Ask, acts: Sequence[Act]) -> Sequence[Act]:
+    """Return *acts* with the signature that ends their text, where the model signs."""
+    said = "".join(text_of(list(act.parts or ())) for act in acts if isinstance(act, Say))
+    end = _signed(ask, _text(""), said) if ask.model.signs else _text("")
+    return [
+        replace(act, parts=(end,)) if isinstance(act, Say) and act.parts == (_END,) else act
+        for act in acts
+    ]
 
 
 def _call(ask: Ask, index: int = 0, *, name: str = "", call_id: str | None = "") -> Json:
@@ -127,12 +144,12 @@ def _calls(ask: Ask, count: int) -> list[Json]:
 
 
 def _answer(ask: Ask, text: str, finish: str = "STOP") -> Sequence[Act]:
-    return [*_thoughts(ask), *_words(text), _end(ask, finish)]
+    return [*_thoughts(ask), *_words(text), _end(finish)]
 
 
 def _ordinary(ask: Ask) -> Sequence[Act]:
-    if not matches(ask.turns):
-        return [Say((_text(""),), "STOP")]  # what the real API does instead of refusing
+    if (shape := ask.shape()) is not None:
+        return _answer(ask, json.dumps(_sample(shape, 0)))
     if ask.must_call and ask.step == 0:
         return _tool(ask)
     asked = _ASKS_FOR_TOOL.search(ask.text) is not None
@@ -163,7 +180,7 @@ def _after_step(make: Callable[[Ask], Sequence[Act]]) -> Callable[[Ask], Sequenc
 
 
 def _steps(ask: Ask) -> Sequence[Act]:
-    if ask.step >= ask.scene.number(0, 3) or not matches(ask.turns):
+    if ask.step >= ask.scene.number(0, 3):
         return _ordinary(ask)
     return [*_thoughts(ask), Say(tuple(_calls(ask, 1 + ask.step % 2))), Say((), "STOP")]
 
@@ -243,7 +260,7 @@ def _blocked(ask: Ask) -> Sequence[Act]:
 def _continue(ask: Ask) -> Sequence[Act]:
     words = _words(f"hop{ask.hop} is here. ")
     if ask.hop >= ask.scene.number(0, 1):
-        return [*words, _end(ask)]
+        return [*words, _end()]
     token = {"continuationToken": f"{ask.response_id}.{ask.hop + 1}"}
     return [*words, Say(None, "CONTINUATION", token)]
 
@@ -263,7 +280,7 @@ def _thought_signed(ask: Ask) -> Sequence[Act]:
 
 
 def _trailing(ask: Ask) -> Sequence[Act]:
-    return [*_words("It ends here."), Say((), "STOP"), _end(ask, "")]
+    return [*_words("It ends here."), Say((), "STOP"), _end("")]
 
 
 def _image(_ask: Ask) -> Sequence[Act]:
@@ -274,7 +291,7 @@ def _image(_ask: Ask) -> Sequence[Act]:
 def _grounded(ask: Ask) -> Sequence[Act]:
     more = {"groundingMetadata": {"webSearchQueries": ["x"]}, "citationMetadata": {}}
     code = {"executableCode": {"language": "PYTHON", "code": "1"}}
-    return [Say((_text("Grounded. "), code), candidate=more), _end(ask)]
+    return [Say((_text("Grounded. "), code), candidate=more), _end()]
 
 
 def _mid(ask: Ask) -> Sequence[Act]:
@@ -288,7 +305,7 @@ def _mid(ask: Ask) -> Sequence[Act]:
         "cut": [Stop()],
         "reset": [Stop(reset=True)],
         "silence": [Pause()],
-        "pause": [Pause(scene.number(1, 100) / 1000), *_words("And on."), _end(ask)],
+        "pause": [Pause(scene.number(1, 100) / 1000), *_words("And on."), _end()],
     }
     return [*lead, *ends[scene.name]]
 
@@ -296,7 +313,7 @@ def _mid(ask: Ask) -> Sequence[Act]:
 def _slow(ask: Ask) -> Sequence[Act]:
     pause, count = Pause(1 / max(1, ask.scene.number(1, 10))), ask.scene.number(0, 10)
     words = [Say((_text(f"word{n} "),)) for n in range(count)]
-    return [act for word in words for act in (pause, word)] + [_end(ask)]
+    return [act for word in words for act in (pause, word)] + [_end()]
 
 
 def _text_scene(ask: Ask) -> Sequence[Act]:
@@ -347,7 +364,37 @@ _SCENES: Mapping[str, Callable[[Ask], Sequence[Act]]] = {
 
 def acts_of(ask: Ask) -> Sequence[Act]:
     """Return what happens after the head of the answer to *ask*."""
-    return _SCENES.get(ask.scene.name, _ordinary)(ask)
+    if not matches(ask.turns):
+        return [Say((_text(""),), "STOP")]  # what the real API does instead of refusing
+    acts = _SCENES.get(ask.scene.name, _ordinary)(ask)
+    return _with_end(ask, _within(ask, _until_stopped(ask, acts)))
+
+
+def _until_stopped(ask: Ask, acts: Sequence[Act]) -> Sequence[Act]:
+    """Return *acts* up to where the text holds what it was to stop at."""
+    said, stops = "", ask.stops()
+    for n, act in enumerate(acts if stops else ()):
+        [part, *_] = (act.parts if isinstance(act, Say) else None) or ({},)
+        if part.get("thought"):
+            continue
+        said += str(part.get("text", ""))
+        if found := [at for stop in stops if (at := said.find(stop)) >= 0]:
+            piece = said[: min(found)]
+            return [*(each for each in acts[:n] if _is_thought(each)), Say((_text(piece),), "STOP")]
+    return acts
+
+
+def _is_thought(act: Act) -> bool:
+    return isinstance(act, Say) and any(part.get("thought") for part in act.parts or ())
+
+
+def _within(ask: Ask, acts: Sequence[Act]) -> Sequence[Act]:
+    """Return *acts* up to the most that was to be put out, thoughts included."""
+    most, count = ask.most(), Count(ask)
+    for n, act in enumerate(acts if most is not None else ()):
+        if isinstance(act, Say) and most is not None and count.output_after(act) > most:
+            return [*acts[:n], Say(None, "MAX_TOKENS")]
+    return acts
 
 
 # Errors before any head.

@@ -43,23 +43,30 @@ class Owner:
     project: str
 
 
-def sign(owner: Owner, part: Json, said: str | None = None, nonce: str = "") -> str:
+def sign(owner: Owner, part: Json, said: str = "", nonce: str = "") -> str:
     """Return the signature for *part*.
 
     Args:
         owner: Model and project.
         part: The part that will carry it.
-        said: The whole text that *part* ends, where it is the last piece of one.
+        said: The whole text that *part* is a piece of, or that an empty one ends.
         nonce: What makes it unlike the signature of an equal part.
     """
-    own = _content(part)
-    pieces = (owner.model, owner.project, own, own if said is None else f"text {said}", nonce)
+    own = _content(part, said)
+    pieces = (owner.model, owner.project, own, f"text {said}" if said else own, nonce)
     body = _MARK + b"".join(map(_digest, pieces)) + _digest(f"filler {nonce}")
     return base64.b64encode(body + _checksum(body)).decode()
 
 
-def judge(signature: str, owner: Owner, part: Json) -> Verdict:
-    """Return what *signature* is worth on *part*, from this model and project."""
+def judge(signature: str, owner: Owner, part: Json, said: str = "") -> Verdict:
+    """Return what *signature* is worth.
+
+    Args:
+        signature: As it came back.
+        owner: Model and project that it came back to.
+        part: What it stands on.
+        said: All text of that part's content.
+    """
     if signature in _DUMMIES:
         return Verdict.DUMMY
     try:
@@ -71,22 +78,23 @@ def judge(signature: str, owner: Owner, part: Json) -> Verdict:
     if len(raw) != _RAW_BYTES or raw[-_PIECE_BYTES:] != _checksum(body):
         return Verdict.BROKEN
     at = len(_MARK)
-    model, project, content, said = (
+    model, project, content, whole = (
         body[at + n * _PIECE_BYTES : at + (n + 1) * _PIECE_BYTES] for n in range(4)
     )
     if model != _digest(owner.model):
         return Verdict.OTHER_MODEL
     if project != _digest(owner.project):
         return Verdict.OTHER_PROJECT
-    own = _content(part)
-    return Verdict.ISSUED if content == _digest(own) or said == _digest(own) else Verdict.OTHER_PART
+    own = _digest(_content(part, said))
+    return Verdict.ISSUED if own in (content, whole) else Verdict.OTHER_PART
 
 
-def _content(part: Json) -> str:
-    """Return what *part* says, whatever else stands beside it."""
+def _content(part: Json, said: str) -> str:
+    """Return what *part* says, or what an empty one is the end of."""
     call = part.get("functionCall")
     if not isinstance(call, dict):
-        return f"{'thought' if part.get('thought') else 'text'} {part.get('text', '')}"
+        kind = "thought" if part.get("thought") else "text" if part.get("text") else "end"
+        return f"{kind} {said if kind == 'end' else part.get('text')}"
     name = str(call.get("name")).removeprefix("default_api:").removeprefix("default_api.")
     args = json.dumps(call.get("args") or {}, sort_keys=True)
     return f"call {call.get('id', '')} {name} {args}"
