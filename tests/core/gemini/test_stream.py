@@ -820,7 +820,7 @@ def test_partial_usage() -> None:
     """Of a cut answer is known what was told."""
     _, translation = streamed(sse(chunk(text("So."), usageMetadata={"promptTokenCount": 9})))
 
-    assert Usage(9, 0, 0, thinking_tokens=0) == translation.tokens.all
+    assert Usage(9) == translation.tokens.all
 
 
 def test_no_usage() -> None:

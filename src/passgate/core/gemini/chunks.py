@@ -11,8 +11,6 @@ from typing import Any
 
 import msgspec
 
-from passgate.core.usage import Usage, count
-
 _ABSENT = msgspec.Raw()
 
 
@@ -56,58 +54,15 @@ class Feedback(msgspec.Struct, gc=False, rename="camel"):
     block_reason_message: str | None = None
 
 
-class Counts(msgspec.Struct, gc=False, rename="camel"):
-    """``usageMetadata``: cumulative within an answer. What is no number was not told.
-
-    Zero is never sent, so that a count which is missing beside others is one.
-    """
-
-    prompt_token_count: Any = None
-    cached_content_token_count: Any = None
-    candidates_token_count: Any = None
-    thoughts_token_count: Any = None
-    tool_use_prompt_token_count: Any = None
-
-    def updated(self, later: Counts) -> Counts:
-        """Return these counts with every count that *later* states put over them."""
-        return Counts(
-            _later(self.prompt_token_count, later.prompt_token_count),
-            _later(self.cached_content_token_count, later.cached_content_token_count),
-            _later(self.candidates_token_count, later.candidates_token_count),
-            _later(self.thoughts_token_count, later.thoughts_token_count),
-            _later(self.tool_use_prompt_token_count, later.tool_use_prompt_token_count),
-        )
-
-    def usage(self) -> Usage:
-        """Return what they mean."""
-        prompt, cached = self.prompt_token_count, self.cached_content_token_count or 0
-        return Usage(
-            None if prompt is None else _fresh(prompt, cached, self.tool_use_prompt_token_count),
-            (self.candidates_token_count or 0) + (self.thoughts_token_count or 0),
-            cached,
-            thinking_tokens=self.thoughts_token_count or 0,
-        )
-
-
 class Chunk(msgspec.Struct, gc=False, rename="camel"):
     """One event of a stream."""
 
     candidates: list[Candidate] | None = None
     prompt_feedback: Feedback | None = None
-    usage_metadata: Counts | None = None
+    usage_metadata: msgspec.Raw = _ABSENT  # what cannot be counted harms no answer
     model_version: str | None = None
     response_id: str | None = None
     error: Any = None
-
-
-def _later(known: Any, said: object) -> Any:  # noqa: ANN401  a count, or not told
-    told = count(said)
-    return known if told is None else told
-
-
-def _fresh(prompt: int, cached: int, tools: int | None) -> int:
-    # What the prompt's count includes is read from the cache, not from the prompt.
-    return max(0, prompt - cached) + (tools or 0)
 
 
 decode = msgspec.json.Decoder(Chunk).decode

@@ -238,8 +238,7 @@ class Translation:
         if chunk.error is not None:
             self._refused(error_of(_OK, chunk.error))
             return
-        if chunk.usage_metadata is not None:
-            self.tokens.said(chunk.usage_metadata)
+        self.tokens.said(chunk.usage_metadata)
         self._response_id = chunk.response_id or self._response_id
         self.model_served = chunk.model_version or self.model_served
         if (feedback := chunk.prompt_feedback) is not None and feedback.block_reason:

@@ -6,11 +6,13 @@ input that it sent, once; the meter sees all of it.
 
 from __future__ import annotations
 
-from passgate.core.gemini.chunks import Counts
-from passgate.core.gemini.events import Details, EndUsage, StartUsage
-from passgate.core.usage import NO_USAGE, Usage
+import msgspec
 
-_NOTHING = Counts()
+from passgate.core.gemini.events import Details, EndUsage, StartUsage
+from passgate.core.gemini.meter import UsageMetadata, usage_of
+from passgate.core.usage import NO_USAGE, NOT_JSON, Usage, put_over
+
+_told_in = msgspec.json.Decoder(UsageMetadata | None).decode
 _SUMMED = ("input_tokens", "output_tokens", "cache_read_tokens", "thinking_tokens")
 
 
@@ -18,23 +20,30 @@ class Tokens:
     """Counts of one answer.
 
     Attributes:
-        output: All that was generated so far, thoughts included.
+        service_tier: Google's word for the tier that served it, or None.
     """
 
-    __slots__ = ("_counts", "_past")
+    __slots__ = ("_past", "_told", "service_tier")
 
     def __init__(self) -> None:
         self._past: list[Usage] = []
-        self._counts: Counts | None = None
+        self._told: UsageMetadata | None = None
+        self.service_tier: str | None = None
 
-    def said(self, counts: Counts) -> None:
-        """Take what a chunk states."""
-        self._counts = (self._counts or _NOTHING).updated(counts)
+    def said(self, usage_metadata: msgspec.Raw) -> None:
+        """Take what a chunk states; what is no count states nothing."""
+        try:
+            told = _told_in(usage_metadata)
+        except NOT_JSON:
+            return
+        if told is not None:
+            self._told = told if self._told is None else put_over(self._told, told)
+            self.service_tier = self._told.service_tier or self._told.traffic_type
 
     def next_hop(self) -> None:
         """Begin the counts of another hop."""
-        self._past.append(NO_USAGE if self._counts is None else self._counts.usage())
-        self._counts = None
+        self._past.append(self._hop())
+        self._told = None
 
     @property
     def all(self) -> Usage:
@@ -65,8 +74,11 @@ class Tokens:
             Details(sum(each.thinking_tokens or 0 for each in self._hops())),
         )
 
+    def _hop(self) -> Usage:
+        return NO_USAGE if self._told is None else usage_of(self._told)
+
     def _hops(self) -> list[Usage]:
-        return [*self._past, NO_USAGE if self._counts is None else self._counts.usage()]
+        return [*self._past, self._hop()]
 
 
 def _sum(hops: list[Usage], name: str) -> int | None:
