@@ -24,7 +24,7 @@ from passgate.core.auth import Client
 from passgate.core.credential import PLAN_TOKEN_PREFIX
 from passgate.core.faults import Refused
 from passgate.core.pricebook import PriceBook, Prices
-from passgate.core.pricing import ANTHROPIC, GOOGLE, PENDING, Price
+from passgate.core.pricing import ANTHROPIC, GOOGLE, PENDING, Key, Price, Schedule
 from passgate.core.settings import (
     ClientSettings,
     LedgerSettings,
@@ -34,7 +34,7 @@ from passgate.core.settings import (
     UpstreamSettings,
 )
 from passgate.core.upstreams import upstream_of
-from passgate.edge import loop
+from passgate.edge import loop, prices
 from passgate.edge.clock import SystemClock
 from passgate.edge.codings import decoder_for
 from passgate.edge.credentials import lists_keys, open_source
@@ -43,6 +43,7 @@ from passgate.edge.installs import FILE_NAME as INSTALLS_FILE
 from passgate.edge.installs import Installs
 from passgate.edge.ledger_file import LedgerFile as LedgerFile
 from passgate.edge.ledger_file import LedgerProblem as LedgerProblem
+from passgate.edge.ledger_report import LedgerReport as LedgerReport
 from passgate.edge.ledger_sql import FILE_NAME
 from passgate.edge.ledger_sqlite import LedgerUnusable, SqliteLedger
 from passgate.edge.logs import LogLines
@@ -508,6 +509,21 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 def ledger_file(state_dir: Path) -> LedgerFile:
     """Return the ledger in *state_dir* for a command that looks into it."""
     return LedgerFile(state_dir / FILE_NAME)
+
+
+def ledger_report(
+    state_dir: Path, since_day: int, progress: Callable[[int, int], None]
+) -> LedgerReport:
+    """Return what reads the sums of the ledger in *state_dir*, from a day (since 1970) on.
+
+    Whatever it reads may raise ``LedgerProblem``.
+    """
+    return LedgerReport(ledger_file(state_dir).opened, since_day, progress)
+
+
+def look_up_prices(keys: Sequence[Key]) -> dict[Key, Schedule]:
+    """Return the rates of *keys* from the price list; empty where it cannot be read."""
+    return prices.look_up(keys)
 
 
 def to_stderr(sentence: str) -> None:

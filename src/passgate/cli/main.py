@@ -9,7 +9,7 @@ from importlib import import_module
 
 from passgate import __version__
 
-_COMMANDS = ("serve", "demo", "check", "keys", "env", "ledger", "tail", "top", "doctor")
+_COMMANDS = ("serve", "demo", "check", "keys", "env", "report", "ledger", "tail", "top", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

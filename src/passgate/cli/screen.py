@@ -4,9 +4,10 @@ Here and nowhere else its name is known. Only commands that draw import this: it
 sixth of a second to load.
 """
 
+from rich.bar import Bar
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Console", "Group", "Live", "Table", "Text"]
+__all__ = ["Bar", "Console", "Group", "Live", "Table", "Text"]

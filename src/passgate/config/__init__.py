@@ -16,6 +16,7 @@ from passgate.config.clients import FROM_ENVIRONMENT, clients_by_source, clients
 from passgate.config.credentials import PLAN_NOTICE, Surroundings
 from passgate.config.places import clients_file, state_dir
 from passgate.config.tables import ConfigError, Findings, Table
+from passgate.core.pricing import Override
 from passgate.core.settings import (
     AdminSettings,
     LedgerSettings,
@@ -38,6 +39,7 @@ __all__ = [
     "ledger_settings",
     "listen_of",
     "load",
+    "price_overrides",
     "process_environ",
     "state_dir",
 ]
@@ -86,6 +88,22 @@ def ledger_settings(path: Path | None, environ: Mapping[str, str], cwd: Path) ->
     ledger = LedgerSettings() if root is None else file.read_ledger(root)
     findings.check()
     return ledger
+
+
+def price_overrides(
+    path: Path | None, environ: Mapping[str, str], cwd: Path
+) -> tuple[Override, ...]:
+    """Return what ``[pricing]`` says; no other table is looked at. Arguments as of :func:`load`.
+
+    Raises:
+        ConfigError: The file cannot be read, or that table is wrong.
+    """
+    findings = Findings()
+    main, given = places.config_file(path, environ, cwd)
+    root = file.read_toml(main, findings, needed=given)
+    overrides = () if root is None else pricing.read_overrides(root)
+    findings.check()
+    return overrides
 
 
 def admin_listen(config: str | None) -> Listen:

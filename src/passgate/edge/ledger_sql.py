@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from passgate.core.exchange import Ending, Record
+from passgate.edge import ledger_sums
 
 _BUSY_S = 5.0
 _SHRINK_FILE_BYTES = 16 << 20
@@ -81,6 +82,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX exchanges_ts ON exchanges (ts)",
         "CREATE INDEX exchanges_pending ON exchanges (ts) WHERE price_status = 'pending'",
     ),
+    ledger_sums.STEP,
 )
 VERSION = len(_STEPS)
 

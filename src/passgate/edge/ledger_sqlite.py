@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from passgate.core.exchange import Record
-from passgate.edge import ledger_sql
+from passgate.edge import ledger_sql, ledger_sums
 from passgate.edge.ledger_sql import SchemaUnknown
 from passgate.gateway.interfaces import Clock
 
@@ -32,6 +32,8 @@ MAX_BACKLOG_ROWS = 20_000
 _MAX_COMMIT_ROWS = 2_000
 _PRUNE_ROWS = 500  # some milliseconds each, between two commits
 _PRUNE_EVERY_S = 600.0
+# A thousand rows take some milliseconds to be summed up: under load they may wait.
+_SUM_EVERY_S, _SUM_IDLE_EVERY_S = 1.0, 0.05
 _RETRY_S = 0.5  # it is to recover within 2 s
 _REMIND_S = 60.0
 _OPEN_S = 10.0
@@ -83,7 +85,8 @@ class SqliteLedger:
         self._told_s: float | None = None
         self._told_lost = 0
         self._in_trouble = False
-        self._prune_at_s = clock.monotonic()
+        self._prune_at_s = self._sum_at_s = clock.monotonic()
+        self._unsummed = True  # there may be rows to sum up
         self._opened, self._decided = threading.Event(), threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -162,7 +165,9 @@ class SqliteLedger:
         self._decided.wait()
         while not self._closing.is_set():
             self._gather(self._wait_s())
+            idle = not self._held
             self._attempt(self._write)
+            self._sum_up(idle=idle)
             self._prune()
             self._tell()
         until_s = self._clock.monotonic() + _LAST_S
@@ -179,7 +184,8 @@ class SqliteLedger:
         if self._problem is not None:
             self._closing.wait(_RETRY_S)
             return 0.0
-        return max(0.0, min(_REMIND_S, self._prune_at_s - self._clock.monotonic()))
+        at_s = min(self._prune_at_s, self._sum_at_s) if self._unsummed else self._prune_at_s
+        return max(0.0, min(_REMIND_S, at_s - self._clock.monotonic()))
 
     def _gather(self, wait_s: float) -> None:
         """Take what was appended, about as much as is good for one commit."""
@@ -239,6 +245,20 @@ class SqliteLedger:
         self._unfit += unfit
         self._done += sum(map(len, self._held))
         self._held.clear()
+
+    def _sum_up(self, *, idle: bool) -> None:
+        """Add a thousand rows to what their days came to, if that is due."""
+        now_s, connection = self._clock.monotonic(), self._connection
+        self._unsummed |= not idle
+        if not self._unsummed or now_s < self._sum_at_s or connection is None:
+            return
+        try:
+            self._unsummed = ledger_sums.sum_up(connection)
+        except sqlite3.Error:
+            # A report reads what is not summed up; a problem of writing shows at the next row.
+            with suppress(sqlite3.Error):
+                connection.rollback()
+        self._sum_at_s = now_s + (_SUM_IDLE_EVERY_S if idle else _SUM_EVERY_S)
 
     def _prune(self) -> None:
         """Delete some of what is too old; the rest after the next commit."""

@@ -7,6 +7,7 @@ where it fails, records wait for their price, and nothing else.
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -136,22 +137,31 @@ class PriceLookup:
                 return
 
 
+def look_up(keys: Sequence[Key]) -> dict[Key, pricing.Schedule]:
+    """Return the rates of *keys*, for a command, which may wait; empty where that fails."""
+    lines = b"\n".join(map(_question, keys))
+    try:
+        done = subprocess.run(  # noqa: S603  our own
+            COMMAND, input=lines, capture_output=True, env={}, timeout=_ANSWER_S, check=True
+        )
+        quotes = [_decoder.decode(line) for line in done.stdout.splitlines()]
+        found = zip(keys, quotes, strict=True)
+        return {key: pricing.schedule_of(key, quote) for key, quote in found}
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return {}
+
+
 async def _asked(child: asyncio.subprocess.Process, key: Key) -> pricing.Schedule:
     """Return what the child knows of *key*.
 
     Raises:
         ChildFailed: It did not answer, or not sensibly.
     """
-    question = {
-        "provider": key.provider,
-        "model": pricing.plain_name(key.model),
-        "context": pricing.context_of(key),
-    }
     if child.stdin is None or child.stdout is None:
         raise ChildFailed("it has no pipes")
     try:
         async with asyncio.timeout(_ANSWER_S):
-            child.stdin.write(_encoder.encode(question) + b"\n")
+            child.stdin.write(_question(key) + b"\n")
             await child.stdin.drain()
             line = await child.stdout.readline()
         return pricing.schedule_of(key, _decoder.decode(line))
@@ -159,3 +169,13 @@ async def _asked(child: asyncio.subprocess.Process, key: Key) -> pricing.Schedul
         raise ChildFailed("it does not answer") from None
     except (OSError, ValueError):
         raise ChildFailed("it ended, or answered nonsense") from None
+
+
+def _question(key: Key) -> bytes:
+    return _encoder.encode(
+        {
+            "provider": key.provider,
+            "model": pricing.plain_name(key.model),
+            "context": pricing.context_of(key),
+        }
+    )
