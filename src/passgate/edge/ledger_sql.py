@@ -113,7 +113,7 @@ _UNFIT = (
 # How many rows one statement takes. A thread that gives the interpreter up, as it does three
 # times for a statement, may wait 5 ms each time to have it back from a busy loop; and to bind
 # 256 rows keeps it from the loop for one. Few sizes, because each is a prepared statement.
-_SLICES = (256, 16, 1)
+_SLICES = (256, 64, 16, 4, 1)
 
 # By primary result code: what is wrong, and what to do.
 _WORDS = {

@@ -234,13 +234,17 @@ class SqliteLedger:
         """Commit what is held."""
         if not self._held:
             return
-        unfit = 0
+        unfit, records = 0, list[Record]()
         connection.execute("BEGIN IMMEDIATE")
         for work in self._held:
             if isinstance(work, Mapping):
+                # In order: the records before it may be those whose prices these are.
+                unfit += ledger_sql.insert(connection, records)
+                records.clear()
                 ledger_sql.reprice(connection, work.items())
             else:
-                unfit += ledger_sql.insert(connection, work)
+                records += work
+        unfit += ledger_sql.insert(connection, records)
         connection.execute("COMMIT")
         self._unfit += unfit
         self._done += sum(map(len, self._held))
