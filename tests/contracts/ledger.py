@@ -78,6 +78,7 @@ class LedgerContract:
             ledger.append([record(1, cost_nusd=cost), record(1, cost_nusd=cost + 1)])
             ledger.append([record(2), record(1, cost_nusd=9)])
             ledger.close()
+            assert 0 == ledger.lost
 
         assert [record(1, cost_nusd=1), record(2)] == bed.kept()
 

@@ -6,6 +6,7 @@ import os
 import resource
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from passgate.core.exchange import Record
-from passgate.edge import ledger_sql
+from passgate.edge import ledger_sql, ledger_sqlite
 from passgate.edge.clock import SystemClock
 from passgate.edge.ledger_file import LedgerFile
 from passgate.edge.ledger_sqlite import LedgerUnusable, SqliteLedger
@@ -182,18 +183,55 @@ def test_disk_that_takes_no_more(bed: SqliteBed) -> None:
     ] == bed.notices
 
 
-def test_told_once_a_minute(bed: SqliteBed) -> None:
+@pytest.fixture
+def tries(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Every opening of a file to write, as it happens; after trouble each try opens it anew."""
+    opened: list[Path] = []
+    really_open = ledger_sql.open_to_write
+
+    def open_to_write(path: Path) -> sqlite3.Connection:
+        opened.append(path)
+        return really_open(path)
+
+    monkeypatch.setattr(ledger_sql, "open_to_write", open_to_write)
+    monkeypatch.setattr(ledger_sqlite, "_RETRY_S", 0.05)
+    return opened
+
+
+def until_more(tries: list[Path], more: int = 3) -> None:
+    """Return when it was tried so often again."""
+    goal = len(tries) + more
+    eventually(lambda: len(tries) >= goal)
+
+
+def test_told_once_a_minute(bed: SqliteBed, tries: list[Path]) -> None:
     """Trouble that lasts is told of once a minute, however often it is tried."""
+    told = []
     ledger = bed.open()
     with files_up_to(10_000):
         ledger.append([record(n, path="/" * 1000) for n in range(10)])
-        for minute in range(1, 4):
-            eventually(lambda: len(bed.notices) >= minute)  # noqa: B023  called at once
-            bed.clock.ahead_s += 61 if minute < 3 else 0
-        told = len(bed.notices)
+        for _ in range(3):
+            until_more(tries)
+            told.append(len(bed.notices))
+            bed.clock.ahead_s += 61
     ledger.close()
 
-    assert (3, 10) == (told, len(bed.kept()))
+    assert ([1, 2, 3], 10) == (told, len(bed.kept()))
+
+
+def test_disk_that_has_room_again_at_the_end(bed: SqliteBed, tries: list[Path]) -> None:
+    """What is left is tried for a while, also at the end."""
+    ledger = bed.open()
+    with files_up_to(10_000):
+        ledger.append([record(n, path="/" * 1000) for n in range(10)])
+        eventually(lambda: ledger.problem)
+        closes = threading.Thread(target=ledger.close)
+        closes.start()
+        eventually(ledger._closing.is_set)
+        until_more(tries)
+    closes.join()
+
+    assert ((0, 0), 10) == ((ledger.backlog, ledger.lost), len(bed.kept()))
 
 
 def test_disk_full_to_the_end(bed: SqliteBed) -> None:
@@ -223,6 +261,26 @@ def test_damaged_file(bed: SqliteBed, damage: bytes) -> None:
     assert problem
     assert "move it aside" in problem
     assert (damage, [record(1)]) == (untouched, bed.kept())
+
+
+def test_damaged_while_it_runs(bed: SqliteBed) -> None:
+    """Moved aside while the gateway runs, the damaged file is let go of, and a new one begun."""
+    ledger = bed.open()
+    ledger.append([record(n, path="/" * 1000) for n in range(100)])
+    eventually(lambda: ledger.backlog == 0)
+    with bed.connected() as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    with bed.path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (bed.path.stat().st_size - 4096))
+    ledger.append([record(n, path="/" * 1000) for n in range(100, 200)])
+    problem = eventually(lambda: ledger.problem)
+    bed.path.rename(bed.path.with_suffix(".aside"))
+    eventually(lambda: ledger.backlog == 0, within_s=2)
+    ledger.close()
+
+    assert "the file is damaged; move it aside, and a new one is begun" == problem
+    assert [record(n).id for n in range(100, 200)] == [each.id for each in bed.kept()]
 
 
 def test_file_that_cannot_be_opened(bed: SqliteBed) -> None:

@@ -60,10 +60,13 @@ def test_a_row_for_each_record(tmp_path: Path) -> None:
             leaves.sendall(gateway.post(message("claude-silent", stream=True)))
             assert leaves.recv(1)
         records = gateway.recorded(7)
+        ledger = gateway.app.ledger
     rows = [
         record for page in LedgerFile(tmp_path / FILE_NAME).pages(None, None) for record in page
     ]
 
+    assert ledger is not None
+    assert (0, 0) == (ledger.backlog, ledger.lost)
     assert {each.id: each for each in records if each.client} == {each.id: each for each in rows}
     assert 6 == len(rows)
     assert {Ending.COMPLETE, Ending.REFUSED, Ending.CLIENT_LEFT} == {row.ending for row in rows}
