@@ -7,62 +7,55 @@ in ``gemini_scenes.py``, what is refused stands in ``gemini_rules.py``.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import ClassVar
 from urllib.parse import parse_qs
 
-from passgate.demo.content import Json, encode, objects
+from passgate.demo.content import Json, objects
 from passgate.demo.gemini_content import (
     DEFAULT,
     Act,
     Ask,
-    Fail,
     Pause,
-    Say,
     Scene,
     Stop,
     chunks_of,
-    folded,
     input_tokens,
     opening_text,
 )
 from passgate.demo.gemini_models import MODELS, Model, model_named
-from passgate.demo.gemini_rules import (
-    CACHE,
-    COUNT,
-    REQUEST,
-    Judged,
-    Rejected,
-    bad,
-    check_contents,
-    check_depth,
-    check_generation,
-    check_tools,
-    judged,
-    merged,
-    refuse_signatures,
-    spelled,
+from passgate.demo.gemini_proto import CACHE, COUNT, REQUEST, Rejected, bad, spelled
+from passgate.demo.gemini_replies import (
+    Answer,
+    Call,
+    Step,
+    array,
+    events,
+    json_answer,
+    page,
+    refused,
+    whole,
 )
+from passgate.demo.gemini_rules import Judged, check_contents, judged, merged, refuse_signatures
 from passgate.demo.gemini_scenes import acts_of, key_invalid, refusal_of
 from passgate.demo.gemini_schemas import BadSchema
+from passgate.demo.gemini_settings import check_generation, check_tools
 from passgate.demo.gemini_signatures import Owner
 from passgate.demo.gemini_store import Store
 from passgate.demo.replies import reason_of
 from passgate.demo.scenes import chunk
 from passgate.demo.server import MOST_SEEN, Server, json_object
 from passgate.demo.upstream import run_alone
-from passgate.demo.wire import Connection, Fields, Head
+from passgate.demo.wire import Connection, Head
 
 _HELD_BYTES = 110 << 20
 _BODY_BYTES = 100 << 20
 _VERSIONS = r"/(?:v1beta|v1alpha|v1)"
-_JSON = b"application/json; charset=UTF-8"
 _NO_KEY = (
     "Method doesn't allow unregistered callers (callers without established identity). Please use "
     "API Key or other form of API consumer identity to call this API."
@@ -71,8 +64,6 @@ _NOT_OAUTH = (
     "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie "
     "or other valid authentication credential."
 )
-# A body that is made while it is sent, and what happens within it.
-Step = bytes | Pause | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,58 +84,6 @@ class Asked:
     signatures: tuple[Judged, ...] = ()
     scene: str = ""
     refused: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer before it is framed.
-
-    Attributes:
-        steps: Its body, and what happens within.
-        is_stream: Whether its length is not known before.
-    """
-
-    status: int
-    steps: Iterable[Step]
-    content_type: bytes = _JSON
-    fields: Fields | None = None
-    is_stream: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request that was read.
-
-    Attributes:
-        json: Its body, None where that is no JSON object.
-        project: Whose key it showed.
-    """
-
-    head: Head
-    body: bytes
-    project: str
-    json: Json | None
-
-    @property
-    def query(self) -> Mapping[str, str]:
-        """Return the last value of each parameter."""
-        query = parse_qs(self.head.target.partition("?")[2], keep_blank_values=True)
-        return {name: values[-1] for name, values in query.items()}
-
-    def field(self, name: str) -> str:
-        """Return a field's value, empty without one."""
-        return (self.head.get(name.encode()) or b"").decode("latin-1")
-
-    def object(self) -> Json:
-        """Return the body.
-
-        Raises:
-            Rejected: It is no JSON object.
-        """
-        if self.json is None:
-            raise bad("Invalid JSON payload received. Expected an object.")
-        check_depth(self.json)
-        return self.json
 
 
 class Gemini(Server):
@@ -180,11 +119,11 @@ class Gemini(Server):
             found = json_object(body, head.get(b"content-encoding") or b"", _HELD_BYTES)
             answer = self._answer(Call(head, body, project, found))
         except Rejected as rejected:
-            answer = _refused(head, rejected)
-        except BadSchema as refused:
-            answer = _refused(head, bad(str(refused)))
+            answer = refused(head, rejected)
+        except BadSchema as error:
+            answer = refused(head, bad(str(error)))
         except RecursionError:
-            answer = _refused(head, bad("Message too deep. Max recursion depth reached."))
+            answer = refused(head, bad("Message too deep. Max recursion depth reached."))
         await self._send(connection, head, answer)
 
     def _project(self, head: Head, size: int) -> str:
@@ -231,7 +170,7 @@ class Gemini(Server):
         acts = acts_of(ask)
         if method == "streamGenerateContent":
             return self._streamed(call, ask, acts)
-        return _whole(ask, acts)
+        return whole(ask, acts)
 
     def _understood(self, call: Call, model: Model, method: str) -> Ask:
         """Return the request as it was read, and remember it, refused or not."""
@@ -293,8 +232,8 @@ class Gemini(Server):
         steps = iter(chunks_of(ask, acts))
         if call.query.get("alt") == "sse":
             end = b"\r\n\r\n"
-            return Answer(200, _events(steps, end), b"text/event-stream", is_stream=True)
-        return Answer(200, _array(steps), is_stream=True)
+            return Answer(200, events(steps, end), b"text/event-stream", is_stream=True)
+        return Answer(200, array(steps), is_stream=True)
 
     def _count(self, call: Call, name: str) -> Answer:
         model = _model(name)
@@ -321,19 +260,19 @@ class Gemini(Server):
         check_tools(counted, model)
         count = input_tokens(counted)
         details = [{"modality": "TEXT", "tokenCount": count}]
-        return _json({"totalTokens": count, "promptTokensDetails": details})
+        return json_answer({"totalTokens": count, "promptTokensDetails": details})
 
     def _embed(self, call: Call, name: str) -> Answer:
         call.object()
         seed = sum(call.body) or 1
         values = [round((seed * (n + 1) % 997) / 997, 6) for n in range(8)]
-        return _json({"embedding": {"values": values}})
+        return json_answer({"embedding": {"values": values}})
 
     def _models(self, call: Call) -> Answer:
-        return _page(call, "models", [model.entry() for model in MODELS.values()], 50)
+        return page(call, "models", [model.entry() for model in MODELS.values()], 50)
 
     def _get_model(self, _call: Call, name: str) -> Answer:
-        return _json(_model(name).entry())
+        return json_answer(_model(name).entry())
 
     # Files and caches.
 
@@ -358,7 +297,7 @@ class Gemini(Server):
             return Answer(200, [b""], fields=fields)
         mime_type = call.field("content-type")
         file = self._store.add_file(call.project, {}, mime_type, call.body, self.url)
-        return _json({"file": file})
+        return json_answer({"file": file})
 
     def _continue_upload(self, call: Call, upload_id: str, command: str) -> Answer:
         upload = self._store.upload(upload_id)
@@ -371,7 +310,7 @@ class Gemini(Server):
             upload.data.extend(call.body)
         if "finalize" in commands:
             file = self._store.finish_upload(upload_id, self.url)
-            return _json({"file": file}, [(b"X-Goog-Upload-Status", b"final")])
+            return json_answer({"file": file}, [(b"X-Goog-Upload-Status", b"final")])
         fields = [
             (b"X-Goog-Upload-Status", b"active"),
             (b"X-Goog-Upload-Size-Received", b"%d" % len(upload.data)),
@@ -379,26 +318,26 @@ class Gemini(Server):
         return Answer(200, [b""], fields=fields)
 
     def _list(self, call: Call, kind: str) -> Answer:
-        return _page(call, kind, self._store.of(kind, call.project), 10)
+        return page(call, kind, self._store.of(kind, call.project), 10)
 
     def _get(self, call: Call, name: str) -> Answer:
-        return _json(self._store.get(_kind(name), name, call.project))
+        return json_answer(self._store.get(_kind(name), name, call.project))
 
     def _delete(self, call: Call, name: str) -> Answer:
         self._store.delete(_kind(name), name, call.project)
-        return _json({})
+        return json_answer({})
 
     def _download(self, call: Call, name: str) -> Answer:
         file = self._store.get("File", name, call.project)
         return Answer(200, [self._store.data(name)], str(file["mimeType"]).encode())
 
     def _create_cache(self, call: Call) -> Answer:
-        return _json(self._store.add_cache(call.project, spelled(call.object(), CACHE)))
+        return json_answer(self._store.add_cache(call.project, spelled(call.object(), CACHE)))
 
     def _change_cache(self, call: Call, name: str) -> Answer:
         members = spelled(call.object(), CACHE)
         members = {key: value for key, value in members.items() if key == "expireTime"}
-        return _json(self._store.change("CachedContent", name, call.project, members))
+        return json_answer(self._store.change("CachedContent", name, call.project, members))
 
     _routes: ClassVar[tuple[tuple[str, Callable[..., Answer]], ...]] = (
         (rf"POST {_VERSIONS}/models/([^/:]+):(generateContent|streamGenerateContent)", _generate),
@@ -488,69 +427,6 @@ def _model(name: str) -> Model:
 
 def _kind(name: str) -> str:
     return "File" if name.startswith("files/") else "CachedContent"
-
-
-def _json(value: object, fields: Fields | None = None, status: int = 200) -> Answer:
-    # In several lines, as Google's are.
-    body = json.dumps(value, indent=2, ensure_ascii=False).encode(errors="replace") + b"\n"
-    return Answer(status, [body], fields=fields)
-
-
-def _refused(head: Head, rejected: Rejected) -> Answer:
-    """Return an error: without ``alt=sse`` a stream's is an array of one."""
-    error: object = {"error": rejected.error}
-    if "streamGenerateContent" in head.path and "alt=sse" not in head.target:
-        error = [error]
-    return _json(error, status=rejected.code)
-
-
-def _events(steps: Iterable[Json | Act], end: bytes) -> Iterator[Step]:
-    for step in steps:
-        if isinstance(step, Fail):
-            whole = json.dumps({"error": step.error}, indent=2).encode()
-            yield whole + b"\n" if step.raw else b"data: " + encode({"error": step.error}) + end
-        elif isinstance(step, Pause | Stop):
-            yield step
-        elif not isinstance(step, Say):
-            yield b"data: " + encode(step) + end
-
-
-def _array(steps: Iterable[Json | Act]) -> Iterator[Step]:
-    mark = b"["
-    for step in steps:
-        if isinstance(step, Pause | Stop):
-            yield step
-        elif not isinstance(step, Say):
-            value = {"error": step.error} if isinstance(step, Fail) else step
-            yield mark + json.dumps(value, indent=2, ensure_ascii=False).encode(errors="replace")
-            mark = b",\r\n"
-    yield b"[]\n" if mark == b"[" else b"]\n"
-
-
-def _whole(ask: Ask, acts: Sequence[Act]) -> Answer:
-    if fail := next((act for act in acts if isinstance(act, Fail)), None):
-        code = fail.error["code"]
-        return _json({"error": fail.error}, status=code if isinstance(code, int) else 500)
-    pauses = [act for act in acts if isinstance(act, Pause)]
-    if any(isinstance(act, Stop) for act in acts):
-        return Answer(200, [b"{", *[act for act in acts if isinstance(act, Stop)]], is_stream=True)
-    body = json.dumps(folded(ask, acts), indent=2, ensure_ascii=False).encode(errors="replace")
-    seconds = [pause.seconds for pause in pauses]
-    if None in seconds:
-        return Answer(200, [Pause(), body])
-    return Answer(200, [Pause(sum(each or 0 for each in seconds)), body])
-
-
-def _page(call: Call, kind: str, items: list[Json], default: int) -> Answer:
-    size, token = call.query.get("pageSize", ""), call.query.get("pageToken", "")
-    count = min(int(size[:9]), 1000) if size.isdecimal() and int(size[:9]) else default
-    at = int(token[:9]) if token.isdecimal() else 0
-    if token and not token.isdecimal():
-        raise bad("The page token is invalid.")
-    page: dict[str, object] = {kind: items[at : at + count]} if items else {}
-    if at + count < len(items):
-        page["nextPageToken"] = str(at + count)
-    return _json(page)
 
 
 if __name__ == "__main__":

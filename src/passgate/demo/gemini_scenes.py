@@ -52,7 +52,8 @@ from passgate.demo.gemini_content import (
     Stop,
 )
 from passgate.demo.gemini_models import Model
-from passgate.demo.gemini_rules import Rejected, detail, matches, text_of, with_member
+from passgate.demo.gemini_proto import Rejected, detail
+from passgate.demo.gemini_rules import matches, text_of, with_member
 from passgate.demo.gemini_signatures import sign
 
 _ASKS_FOR_TOOL = re.compile(r"\b(tools?|weather|forecast|temperature)\b", re.IGNORECASE)

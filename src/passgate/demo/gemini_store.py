@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from passgate.demo.content import Json
 from passgate.demo.gemini_content import input_tokens
-from passgate.demo.gemini_rules import Rejected, bad
+from passgate.demo.gemini_proto import Rejected, bad
 
 _CREATED, _EXPIRES = "2026-11-01T09:00:00.000000Z", "2026-11-03T09:00:00.000000Z"
 _MOST_KEPT = 1000
