@@ -10,12 +10,13 @@ import gc
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from passgate import __version__
+from passgate.admin.glance import Glance
 from passgate.admin.live import Feed, Sources
 from passgate.admin.site import Site
 from passgate.config import PLAN_NOTICE, ConfigError
@@ -25,6 +26,7 @@ from passgate.core.credential import PLAN_TOKEN_PREFIX
 from passgate.core.faults import Refused
 from passgate.core.pricebook import PriceBook, Prices
 from passgate.core.pricing import ANTHROPIC, GOOGLE, PENDING, Key, Price, Schedule
+from passgate.core.report import Row
 from passgate.core.settings import (
     ClientSettings,
     LedgerSettings,
@@ -34,6 +36,7 @@ from passgate.core.settings import (
     UpstreamSettings,
 )
 from passgate.core.upstreams import upstream_of
+from passgate.core.vitals import Spent
 from passgate.edge import loop, prices
 from passgate.edge.clock import SystemClock
 from passgate.edge.codings import decoder_for
@@ -208,7 +211,9 @@ class App:
             self._standing.running,
             self._metrics.totals,
         )
-        self._site = Site(settings.admin, self._readiness, self._scrape, self._feed)
+        self._site = Site(
+            settings.admin, self._readiness, self._scrape, self._feed, self._glance(settings)
+        )
         self.admin = Listener(self._site.handle, limits, self._outbox, self._report)
         try:
             await self.data.open(settings.listen)
@@ -409,6 +414,17 @@ class App:
         scrape: asyncio.Task[tuple[str, bytes]] = self._tasks.start(work, "metrics")
         return await scrape
 
+    def _glance(self, settings: Settings) -> Callable[[], Awaitable[tuple[Spent, ...] | None]]:
+        """Return what looks into the ledger for the operator's page."""
+        if settings.state_dir is None:
+            return _nothing_spent
+        opened = ledger_file(settings.state_dir).opened
+
+        def days(since_day: int) -> list[Row]:
+            return LedgerReport(opened, since_day, lambda _done, _parts: None).days()
+
+        return Glance(days, LedgerProblem, self._clock, self._tasks).spent
+
     def _report(self, error: Exception) -> None:
         """Tell of a bug by its place in our code: its text could hold what must not be shown."""
         trace = error.__traceback__
@@ -504,6 +520,10 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+async def _nothing_spent() -> None:
+    """Return what is known where there is no ledger."""
 
 
 def ledger_file(state_dir: Path) -> LedgerFile:

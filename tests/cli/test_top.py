@@ -25,7 +25,7 @@ from passgate.core.exchange import Ending, Record
 from passgate.core.live import Line
 from passgate.core.ratelimits import Headroom
 from passgate.core.settings import Listen
-from passgate.core.vitals import ClientTotals, PoolState, State, UpstreamState, Vitals
+from passgate.core.vitals import PoolState, State, Totals, UpstreamState, Vitals
 from tests.loopback.gateway import Gateway, eventually, message
 
 WAIT_S = 20.0
@@ -75,7 +75,7 @@ VITALS = Vitals(
 STATE = State(
     "0.1.0",
     VITALS,
-    (ClientTotals("ci", 12, 1, 5000, 900, 2_000_000_000), ClientTotals("dev", 1, unpriced=1)),
+    (Totals("ci", 12, 1, 5000, 900, 2_000_000_000), Totals("dev", 1, unpriced=1)),
     (line(1), line(2, estimated=True, silent_s=75.0, tokens_per_s=None, cost_nusd=None)),
 )
 ENDED = Record(
@@ -102,7 +102,7 @@ def test_screen() -> None:
         "! the ledger: the disk is full",
         "3 open  req [|         ]  10%  in [||||||||  ]  80% 30.0s  5h [||||||||||] 120%",
         "ci                          12       1   5.0k    900      $2.00",
-        "dev                          1       0      0      0         $0+",
+        "dev                          1       0      0      0          -+",
         "ci         00000001 agent-1      claude-opus-4-6    anthropic   11.0s   1.2k    80    0ms",
         "~1.2k     -  1m15s   5.0k        -",
         "q quit   s sort by: age",
@@ -175,7 +175,7 @@ def test_fits(
     state = replace(
         STATE,
         running=tuple(line(n, model=hostile, session=hostile) for n in range(running)),
-        clients=tuple(ClientTotals(f"client-{n}", n) for n in range(clients)),
+        clients=tuple(Totals(f"client-{n}", n) for n in range(clients)),
     )
     seen = view(state=state)
     seen.ended.extend([replace_model(hostile)] * ended)

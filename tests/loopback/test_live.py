@@ -9,6 +9,7 @@ import json
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -233,7 +234,7 @@ KEYS = {
 }
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/live"])
+@pytest.mark.parametrize("path", ["/metrics", "/live", "/"])
 @pytest.mark.parametrize(("fields", "status"), KEYS.values(), ids=KEYS.keys())
 def test_key(guarded: Gateway, path: str, fields: tuple[str, ...], status: int) -> None:
     """What tells of clients needs the admin key where there is one; browsers ask for it."""
@@ -322,3 +323,25 @@ def test_reader_that_leaves_during_a_scrape(gateway: Gateway) -> None:
 
     assert 200 == ask(gateway, "/metrics").status
     assert [] == [told for told in gateway.notices if "fault" in told]
+
+
+def test_page(tmp_path: Path) -> None:
+    """The page tells what the ledger has, with the fields that keep a browser from harm."""
+    with Gateway(lambda settings: replace(settings, state_dir=tmp_path)) as gateway:
+        gateway.ask(gateway.post(message("<b>claude-text-5", stream=True)))
+        gateway.settled()
+        eventually(lambda: gateway.app.ledger is not None and not gateway.app.ledger.backlog)
+        page, style = ask(gateway, "/"), ask(gateway, "/style.css")
+
+    assert (200, ["text/html; charset=utf-8"]) == (page.status, page.get("content-type"))
+    assert (200, ["text/css; charset=utf-8"]) == (style.status, style.get("content-type"))
+    assert ["nosniff"] == page.get("x-content-type-options")
+    assert page.get("content-security-policy")[0].startswith("default-src 'none'")
+    assert "Today, by UTC" in page.body.decode()
+    assert b"<b>claude" not in page.body
+    assert b"&lt;b&gt;claude-text-5" in page.body
+
+
+def test_page_without_a_ledger(gateway: Gateway) -> None:
+    """Where no ledger is kept, the page says so and shows what there is."""
+    assert b"Since the start" in ask(gateway, "/").body

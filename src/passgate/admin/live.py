@@ -16,7 +16,7 @@ import msgspec
 from passgate.core.exchange import Record
 from passgate.core.faults import BUSY, Refused, status_line
 from passgate.core.live import Looks, Running
-from passgate.core.vitals import ClientTotals, State, Vitals
+from passgate.core.vitals import State, Totals, Vitals
 from passgate.gateway.interfaces import Downstream
 
 _EVERY_S = 1.0
@@ -48,7 +48,7 @@ class Sources:
         monotonic: Callable[[], float],
         vitals: Callable[[], Vitals],
         running: Callable[[int], list[Running]],
-        clients: Callable[[], tuple[ClientTotals, ...]],
+        clients: Callable[[], tuple[Totals, ...]],
     ) -> None:
         self.version = version
         self.monotonic = monotonic

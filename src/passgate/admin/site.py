@@ -6,16 +6,19 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import msgspec
 
+from passgate.admin import dashboard
 from passgate.admin.live import Feed
 from passgate.core import auth, faults
 from passgate.core.exchange import RequestHead
 from passgate.core.faults import DownstreamLeft, Drained, Refused
+from passgate.core.live import Looks
 from passgate.core.settings import AdminSettings
+from passgate.core.vitals import Spent
 from passgate.gateway.interfaces import Downstream
 from passgate.gateway.local import Readiness
 
@@ -30,11 +33,12 @@ _KEY = replace(
 # Browsers then ask for a password; the name does not matter.
 _ASK_FOR_KEY = b'\r\nwww-authenticate: Basic realm="passgate", charset="UTF-8"'
 
+Glance = Callable[[], Awaitable[Sequence[Spent] | None]]
 Scrape = Callable[[str], Awaitable[tuple[str, bytes]]]
 
 
 class Site:
-    """Health for probes, metrics and the live feed for who has the admin key, if there is one.
+    """Health for probes; pages, metrics and the live feed for who has the admin key.
 
     A page in the operator's browser can reach a loopback address under a name of its own
     (DNS rebinding), so the ``Host`` must be one that we know.
@@ -44,14 +48,27 @@ class Site:
         readiness: What ``/readyz`` says.
         scrape: Returns the media type and the text of all metrics, for an ``Accept``.
         feed: The live feed.
+        spent: Returns what the ledger knows, or None.
     """
 
     def __init__(
-        self, settings: AdminSettings, readiness: Readiness, scrape: Scrape, feed: Feed
+        self,
+        settings: AdminSettings,
+        readiness: Readiness,
+        scrape: Scrape,
+        feed: Feed,
+        spent: Glance,
     ) -> None:
         self._readiness = readiness
         self._scrape = scrape
         self._feed = feed
+        self._spent = spent
+        self._open = {
+            "/healthz": self._health,
+            "/readyz": self._ready,
+            "/style.css": self._style,
+        }
+        self._guarded = {"/": self._page, "/metrics": self._metrics, "/live": self._live}
         self.goes_by(settings)
 
     def goes_by(self, settings: AdminSettings) -> None:
@@ -79,24 +96,36 @@ class Site:
             raise Refused(_FOREIGN_HOST)
         if head.method not in ("GET", "HEAD"):
             raise Refused(faults.NOT_FOUND)
-        match head.path:
-            case "/healthz":
-                _tell(down, 200, _OK)
-            case "/readyz":
-                _tell(down, *self._readiness.state(details=self._knows(head)))
-            case "/metrics":
-                self._admit(head)
-                media_type, text = await self._scrape(head.field(b"accept").decode("latin-1"))
-                _tell(down, 200, text, media_type)
-            case "/live" if head.method == "GET":
-                self._admit(head)
-                await self._feed.serve(down)
-            case _:
-                raise Refused(faults.NOT_FOUND)
+        if head.path in self._open:
+            self._open[head.path](down)
+        elif head.path in self._guarded:
+            if not self._knows(head):
+                raise Refused(_KEY)
+            await self._guarded[head.path](down)
+        else:
+            raise Refused(faults.NOT_FOUND)
 
-    def _admit(self, head: RequestHead) -> None:
-        if not self._knows(head):
-            raise Refused(_KEY)
+    def _health(self, down: Downstream) -> None:
+        _tell(down, 200, _OK)
+
+    def _ready(self, down: Downstream) -> None:
+        _tell(down, *self._readiness.state(details=self._knows(down.head)))
+
+    def _style(self, down: Downstream) -> None:
+        _tell(down, 200, dashboard.STYLE, dashboard.CSS, dashboard.FIELDS)
+
+    async def _page(self, down: Downstream) -> None:
+        page = dashboard.page(self._feed.sources.state(Looks()), await self._spent())
+        _tell(down, 200, page, dashboard.HTML, dashboard.FIELDS)
+
+    async def _metrics(self, down: Downstream) -> None:
+        media_type, text = await self._scrape(down.head.field(b"accept").decode("latin-1"))
+        _tell(down, 200, text, media_type)
+
+    async def _live(self, down: Downstream) -> None:
+        if down.head.method == "HEAD":
+            raise Refused(faults.NOT_FOUND)  # a stream has no end to speak of
+        await self._feed.serve(down)
 
     def _knows(self, head: RequestHead) -> bool:
         if self._key_digest is None:
@@ -105,8 +134,14 @@ class Site:
         return hmac.compare_digest(hashlib.sha256(key).digest(), self._key_digest)
 
 
-def _tell(down: Downstream, status: int, body: bytes, media_type: str = "application/json") -> None:
-    down.answer(faults.local_answer(status, body, media_type=media_type.encode()), body)
+def _tell(
+    down: Downstream,
+    status: int,
+    body: bytes,
+    media_type: str = "application/json",
+    more: bytes = b"",
+) -> None:
+    down.answer(faults.local_answer(status, body, more, media_type.encode()), body)
 
 
 def _refuse(fault: faults.Fault, down: Downstream) -> None:

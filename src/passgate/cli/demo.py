@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from passgate import app
-from passgate.cli import shown
 from passgate.cli.simulated import Simulated
+from passgate.core import shown
 from passgate.core.exchange import Record
 from passgate.core.settings import Listen
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from passgate.cli import shown
 from passgate.cli.report import Report, Timed
 from passgate.cli.screen import Bar, Console, Table, Text
+from passgate.core import shown
 from passgate.core.flat import LEAST_ACTIVE_DAYS, Comparison, Variant, Verdict
 from passgate.core.report import Branch, Sums
 

@@ -12,8 +12,9 @@ from datetime import timedelta
 import msgspec
 
 from passgate import config
-from passgate.cli import feed, shown
+from passgate.cli import feed
 from passgate.cli.feed import CannotRead
+from passgate.core import shown
 from passgate.core.exchange import Ending, Record
 
 _RED, _YELLOW = "31", "33"

@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from passgate.cli import shown
 from passgate.cli.screen import Text
 from passgate.cli.tail import line_of
+from passgate.core import shown
 from passgate.core.exchange import Record
 from passgate.core.live import Line
 from passgate.core.ratelimits import Headroom
-from passgate.core.vitals import ClientTotals, State
+from passgate.core.vitals import State, Totals
 
 _SILENT_S, _VERY_SILENT_S = 10.0, 60.0
 _SCARCE, _VERY_SCARCE = 0.75, 0.9
@@ -148,9 +148,10 @@ def _clients(state: State, width: int, most: int) -> Iterator[Text]:
         yield _line("no exchange has ended yet", width, _FAINT)
 
 
-def _client(each: ClientTotals, width: int) -> Text:
+def _client(each: Totals, width: int) -> Text:
     # What has no price is missing from the sum.
-    cost = f"{shown.dollars(each.cost_nusd)}{'+' if each.unpriced else ' '}"
+    known = each.cost_nusd or not each.unpriced
+    cost = f"{shown.dollars(each.cost_nusd if known else None)}{'+' if each.unpriced else ' '}"
     return _line(
         f"{shown.cut(shown.name(each.name), 20):<20} {each.requests:>9} {each.errors:>7} "
         f"{shown.count(each.input_tokens):>6} {shown.count(each.output_tokens):>6} {cost:>11}",

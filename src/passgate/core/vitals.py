@@ -100,8 +100,8 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientTotals:
-    """What one client did since the gateway started, of what has ended.
+class Totals:
+    """What one client did, or one model, of what has ended.
 
     Attributes:
         errors: Exchanges that failed, the upstream's own errors included.
@@ -119,6 +119,21 @@ class ClientTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What the ledger knows of one span of time, the dearest first.
+
+    Attributes:
+        title: Which span.
+        clients: By client.
+        models: By model.
+    """
+
+    title: str
+    clients: tuple[Totals, ...]
+    models: tuple[Totals, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """What the live feed tells once a second.
 
@@ -129,6 +144,6 @@ class State:
 
     version: str
     vitals: Vitals
-    clients: tuple[ClientTotals, ...]
+    clients: tuple[Totals, ...]
     running: tuple[Line, ...]
     dropped: int = 0

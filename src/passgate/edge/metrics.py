@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from passgate import __version__
 from passgate.core.exchange import Ending, Record
 from passgate.core.pricing import PENDING, Price
-from passgate.core.vitals import ClientTotals, UpstreamState, Vitals
+from passgate.core.vitals import Totals, UpstreamState, Vitals
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -206,12 +206,12 @@ class Metrics:
             if tally is not None:
                 _count_cost(price.cost_nusd, price.status, tally)
 
-    def totals(self) -> tuple[ClientTotals, ...]:
+    def totals(self) -> tuple[Totals, ...]:
         """Return what each client did, by name."""
-        found: dict[str, ClientTotals] = {}
+        found: dict[str, Totals] = {}
         for (client, _, _), tally in sorted(self._tallies.items()):
-            so_far = found.get(client, ClientTotals(client))
-            found[client] = ClientTotals(
+            so_far = found.get(client, Totals(client))
+            found[client] = Totals(
                 client,
                 so_far.requests + sum(tally.requests.values()),
                 so_far.errors + tally.errors,

@@ -1,4 +1,4 @@
-"""Numbers and names as a terminal shows them: short, of a known width, and harmless."""
+"""Numbers and names as people are shown them: short, of a known width, and harmless."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passgate.cli import shown
+from passgate.core import shown
 
 COUNTS = {
     None: "-",
