@@ -50,8 +50,8 @@ def of_stream(stream: bytes, *, complete: bool) -> dict[str, Any]:
     usage: dict[str, Any] = {}
     model, reason = "", None
     told = over = opened = False
-    content_bytes, content_events = len(stream), 0
-    for size, event in events(stream):
+    said = events(stream)
+    for _, event in said:
         match event.get("type"):
             case "message_start":
                 model = event["message"]["model"]
@@ -62,21 +62,28 @@ def of_stream(stream: bytes, *, complete: bool) -> dict[str, Any]:
                 told = told or "output_tokens" in (event.get("usage") or {})
             case "message_stop":
                 over = True
-            case other:
-                opened = opened or str(other).startswith("content_block")
-                content_events += 1
-                if other == "content_block_start" and size > 2000:
-                    content_bytes -= size - 118
-                continue
-        content_bytes -= size
+            case kind:
+                opened = opened or str(kind).startswith("content_block")
     if not usage:
         return _NOTHING | {"kind": "none"}
     if not told:
-        guess = (content_bytes - 118 * content_events) // 4
-        usage["output_tokens"] = max(usage.get("output_tokens", 0), guess)
+        usage["output_tokens"] = max(usage.get("output_tokens", 0), _text_bytes(said) // 4)
     final = told and (over or complete or reason is not None)
     free = reason == "refusal" and not opened
     return _record("final" if final else "partial", usage, model, reason, free=free)
+
+
+def _text_bytes(said: list[tuple[int, dict[str, Any]]]) -> int:
+    """Return how much content came: in each block, what goes beyond its first event's frame."""
+    total = around = 0
+    for size, event in said:
+        if event.get("type") == "content_block_start":
+            around = 0
+        elif event.get("type") == "content_block_delta":
+            [*_, text] = event["delta"].values()
+            around = around or size - len(json.dumps(text, ensure_ascii=False).encode()) + 2
+            total += size - around
+    return total
 
 
 def of_message(body: bytes) -> dict[str, Any]:

@@ -242,6 +242,19 @@ def test_a_fault_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
         meter.close(complete=True)
 
 
+def test_estimate() -> None:
+    """Where the output was not told, it is a token for each 4 bytes that were generated."""
+    for name, text in (
+        ("text", "Hello! How can I help you today? é世👍"),
+        ("tool-use", 'Okay, let\'s check.{\\"location\\": \\"San Francisco, CA\\"}'),
+        ("server-tools", 'I\'ll check.{\\"query\\":\\"weather NYC today\\"}Here is the weather.'),
+    ):
+        pieces = [piece for piece in events_of(STREAMS[name]) if b"message_delta" not in piece]
+        got = metered(pieces, complete=False)
+
+        assert (len(text.encode()) // 4, "partial") == (got["output_tokens"], got["kind"]), name
+
+
 def test_unreadable_events() -> None:
     """An event about the message that is none is passed over."""
     start, *rest = events_of(STREAMS["text"])

@@ -85,6 +85,30 @@ def test_text() -> None:
     assert expected == got
 
 
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"usage": "none"}, b" upstream=- id="),
+        ({"usage": "final", "output_tokens": 0}, b" upstream=- in=- cached=- out=0 id="),
+        (
+            {
+                "usage": "final",
+                "input_tokens": 5,
+                "cache_read_tokens": 70,
+                "cache_write_5m_tokens": 1,
+                "cache_write_1h_tokens": 2,
+                "output_tokens": 9,
+            },
+            b" upstream=- in=8 cached=70 out=9 id=",
+        ),
+        ({"usage": "partial", "input_tokens": 5, "output_tokens": 9}, b" in=5 cached=- out=~9 id="),
+    ],
+)
+def test_text_of_tokens(told: dict[str, Any], expected: bytes) -> None:
+    """It says what was used, and where that is not the whole truth."""
+    assert expected in as_text([record(**told)])
+
+
 def test_text_of_a_fault() -> None:
     """Where something went wrong, the line says what."""
     assert b" error=busy id=1\n" in as_text([record(error="busy")])

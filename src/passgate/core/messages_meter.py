@@ -7,6 +7,8 @@ Source: Claude docs, "Messages"; "Streaming messages".
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from passgate.core import iterations
@@ -15,21 +17,18 @@ from passgate.core.skim import Held
 from passgate.core.sse import SSEDecoder, blocks, payload
 from passgate.core.usage import Name, Report, Word, put_over, told_in, usage_of
 
+_REFUSAL = "refusal"
 # The events that tell the usage are short; a longer one is none of them.
 _MAX_EVENT_BYTES = 64 * 1024
-# Stands in the type of every event that is read.
-_MARK = b"message_"
-_REFUSAL = "refusal"
-_CONTENT, _OPENED = b"content_block_delta", b"content_block_start"
-# How nearly every event begins.
+_MESSAGE, _CONTENT, _OPENED = b"message_", b"content_block_delta", b"content_block_start"
+# The first line of nearly every event.
 _DELTA = b"event: content_block_delta\n"
-
+_NAME = re.compile(rb'event: *(\w+)|[^\0]*?"type"\s*:\s*"(\w+)').match
+# The last member of a delta, if it is a string: that is what was generated.
+_TEXT = re.compile(rb':\s*"([^"\\]*(?:\\.[^"\\]*)*)"\s*\}').search
 # The estimate, where the output was not told. Bytes rather than characters: what takes
 # more bytes, as other alphabets do, takes more tokens, too.
 _BYTES_PER_TOKEN = 4
-_EVENT_BYTES = 118  # what stands around the text of one ``content_block_delta``
-# A block that opens with more holds what a tool found, which nobody generated.
-_MAX_OPENING_BYTES = 2000
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -99,10 +98,9 @@ class EventsMeter:
     """Reads a message that comes as events; see ``meter.Meter``."""
 
     __slots__ = (
+        "_around",
         "_began",
-        "_bytes",
         "_decoder",
-        "_events",
         "_fault",
         "_filled",
         "_model",
@@ -110,15 +108,17 @@ class EventsMeter:
         "_report",
         "_stop_reason",
         "_stopped",
+        "_text_bytes",
         "_told",
     )
 
     def __init__(self) -> None:
         self._decoder = SSEDecoder(_MAX_EVENT_BYTES)
-        self._ordinary = False  # whether the next piece is likely to be one event of content
+        self._around = 0  # bytes around the text of an event, in the block that is open
+        self._ordinary = 0  # the same, where the next piece begins an event
+        self._text_bytes = 0  # of all content
         self._began = False  # whether the first of the content has come
         self._filled = False  # whether any content was opened
-        self._bytes = self._events = 0  # of the content
         self._report: Report | None = None
         self._model: str | None = None
         self._stop_reason: str | None = None
@@ -129,49 +129,49 @@ class EventsMeter:
     def feed(self, data: bytes) -> bool:
         """Take the next bytes; see ``meter.Meter``. Never raises: :meth:`close` will."""
         if self._ordinary and data[:27] == _DELTA and 0 < data.find(b"\n\n") == len(data) - 2:
-            self._bytes += len(data)  # exactly one whole event of content
-            self._events += 1
+            self._text_bytes += len(data) - self._ordinary  # one whole event of content
             return False
         try:
             return self._fault is None and self._look(data)
         except Exception as error:  # noqa: BLE001  metering never breaks the relay
-            self._fault, self._ordinary = error, False
+            self._fault, self._ordinary = error, 0
             return False
 
     def _look(self, data: bytes) -> bool:
         """Take the next bytes, whatever they are."""
-        decoder = self._decoder
-        self._bytes += len(data)
-        whole = decoder.whole(data)
-        large = len(whole) > _MAX_OPENING_BYTES and _OPENED in whole
-        if self._began and not large and _MARK not in whole:
-            self._events += whole.count(b"\n\n") or len(blocks(whole))
-            self._ordinary = decoder.between
-            return False
         began = self._began
-        for block in blocks(whole):
-            self._event(block)
-        self._ordinary = self._began and decoder.between
+        whole = self._decoder.whole(data)
+        events = whole.count(_DELTA)
+        if events and self._around and whole.count(b"\n\n") == events:  # nothing but content
+            self._text_bytes += len(whole) - events * self._around
+        else:
+            for block in blocks(whole):
+                self._event(block)
+        self._ordinary = self._around if self._decoder.between else 0
         return self._began and not began
 
     def _event(self, block: bytes) -> None:
         """Look at one event."""
-        if _MARK in block and self._reads(block):
-            self._bytes -= len(block)
-            return
-        self._events += 1
-        if _OPENED in block:
-            self._filled = True
-            if len(block) > _MAX_OPENING_BYTES:
-                self._bytes -= len(block) - _EVENT_BYTES
-        elif _CONTENT in block:
+        found = _NAME(block)
+        name = b"" if found is None else found[1] or found[2]
+        if name == _CONTENT:
+            size = len(block) + 2  # with the line ends behind it
+            if not self._around:
+                text = _TEXT(block)
+                self._around = size - (0 if text is None else len(text[1]))
+            self._text_bytes += size - self._around
             self._began = self._filled = True
+        elif name == _OPENED:
+            self._around = 0  # another kind of content
+            self._filled = True
+        elif name.startswith(_MESSAGE):
+            self._read(block)
 
-    def _reads(self, block: bytes) -> bool:
-        """Read an event; return whether it was one about the message."""
+    def _read(self, block: bytes) -> None:
+        """Read an event about the message."""
         event = told_in(payload(block), _Event, _event_in)
         if event is None:
-            return False
+            return
         if event.type == "message_start":
             if event.message is not None:
                 self._model = event.message.model
@@ -183,9 +183,6 @@ class EventsMeter:
                 self._stop_reason = event.delta.stop_reason
         elif event.type == "message_stop":
             self._stopped = True
-        else:
-            return False
-        return True
 
     def _take(self, report: Report | None) -> None:
         if report is not None:
@@ -198,8 +195,7 @@ class EventsMeter:
         told = self._report.output_tokens
         if self._told:
             return told, False
-        text = self._bytes - self._decoder.skipped_bytes - self._events * _EVENT_BYTES
-        return max(told or 0, text // _BYTES_PER_TOKEN), True
+        return max(told or 0, self._text_bytes // _BYTES_PER_TOKEN), True
 
     def close(self, *, complete: bool) -> Metered:
         """Return what was read; see ``meter.Meter``.

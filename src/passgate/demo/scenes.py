@@ -29,7 +29,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
@@ -37,6 +37,7 @@ from itertools import chain, islice
 
 from passgate.demo.content import SPOKEN, Scene
 from passgate.demo.replies import ALTERED, Call, reason_of
+from passgate.demo.told import usage_in
 from passgate.demo.wire import Connection, Fields, Head, Reply
 
 _EARLY_MODEL = re.compile(rb'"model"\s*:\s*"((?:claude-)?early-[0-9]+)"')
@@ -57,12 +58,14 @@ class Stage:
     Attributes:
         reply: The ordinary answer to the call.
         pace_s: Seconds before each part of its body.
+        told: The usage that was told so far.
     """
 
     connection: Connection
     call: Call
     reply: Reply
     pace_s: float
+    told: dict[str, int] = field(default_factory=dict)
 
     def number(self, index: int, default: int) -> int:
         """Return a number of the scene's name."""
@@ -107,6 +110,7 @@ class Stage:
             if self.pace_s:
                 await asyncio.sleep(self.pace_s)
             await self.connection.send(part)
+            self.told.update(usage_in(part))
 
 
 def scene_of(head: Head, model: object) -> Scene:

@@ -15,6 +15,7 @@ from passgate.demo.content import DEFAULT, Scene
 from passgate.demo.replies import HELD_BYTES, Call, credentials_of
 from passgate.demo.scenes import SCENES, Stage, early_scene_of, scene_of
 from passgate.demo.server import SEEN_BODY_BYTES, Seen, Server, json_object
+from passgate.demo.told import Told
 from passgate.demo.wire import Connection, Head, Reply
 
 __all__ = ["Seen", "Upstream", "run_alone"]
@@ -26,6 +27,9 @@ class Upstream(Server):
     Args:
         credential: What callers have to show; None takes every caller.
         pace_s: Seconds before each event of a stream.
+
+    Attributes:
+        told: What usage its answers have told, in sums.
     """
 
     def __init__(self, *, credential: str | None = None, pace_s: float = 0.0) -> None:
@@ -34,6 +38,7 @@ class Upstream(Server):
         self._pace_s = pace_s
         self._api = Api()
         self._calls = 0
+        self.told = Told()
 
     async def _exchange(self, connection: Connection, head: Head) -> None:
         call = await self._receive(connection, head)
@@ -43,7 +48,17 @@ class Upstream(Server):
         scene, reply = self._ordinary(call)
         pace_s = self._pace_s if reply.is_stream else 0.0
         play = SCENES.get(scene.name, SCENES["default"])
-        await play(Stage(connection, call, reply, pace_s))
+        stage = Stage(connection, call, reply, pace_s)
+        try:
+            await play(stage)
+        finally:
+            if head.path == "/v1/messages":
+                self.told.add(stage.told)
+
+    def reset(self) -> None:
+        """Forget the requests and hang-ups seen so far, and the usage told."""
+        super().reset()
+        self.told = Told()
 
     async def _receive(self, connection: Connection, head: Head) -> Call:
         """Read a request's body, or what of it the scene wants to see."""

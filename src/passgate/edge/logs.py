@@ -21,6 +21,8 @@ from passgate.core.exchange import Record
 _MAX_BATCHES = 64
 _STRANGERS_PER_S = 10
 _TEXT_FIELDS = ("status", "ending", "duration_ms", "client", "method", "path", "model", "upstream")
+# Input from a cache costs a tenth, so it is told apart; what was written to one is input.
+_WRITTEN = ("input_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 
 _encoder = msgspec.json.Encoder()
 
@@ -38,7 +40,18 @@ def as_text(records: Sequence[Record]) -> bytes:
 def _text(record: Record) -> bytes:
     said = (f"{name}={_plain(getattr(record, name))}" for name in _TEXT_FIELDS)
     error = f" error={record.error}" if record.error else ""
-    return f"{record.ts:%Y-%m-%dT%H:%M:%SZ} {' '.join(said)}{error} id={record.id}\n".encode()
+    used = _tokens(record)
+    return f"{record.ts:%Y-%m-%dT%H:%M:%SZ} {' '.join(said)}{used}{error} id={record.id}\n".encode()
+
+
+def _tokens(record: Record) -> str:
+    """Return what it used, where that was told; ``~`` marks what was not told to its end."""
+    if record.usage == "none":
+        return ""
+    written = [n for name in _WRITTEN if (n := getattr(record, name)) is not None]
+    used = f" in={sum(written) if written else '-'} cached={_plain(record.cache_read_tokens)}"
+    about = "~" if record.usage == "partial" else ""
+    return f"{used} out={about}{_plain(record.output_tokens)}"
 
 
 def _plain(value: object) -> str:

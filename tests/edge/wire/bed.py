@@ -349,6 +349,7 @@ class Bed:
         begun: Every request head that was handed to the pipeline.
         dials: Every dial, in order.
         upstreams: The wires to upstreams, in order.
+        meters: What makes the meters.
     """
 
     def __init__(self, *, limits: Limits | None = None, retry_stale: bool = False) -> None:
@@ -374,7 +375,7 @@ class Bed:
             routing.routes_of(routes, [(kind.value, kind) for kind in kinds]),
             lanes,
         )
-        meters = Meters(decoder_for, self.clock.monotonic)
+        self.meters = meters = Meters(decoder_for, self.clock.monotonic)
         self.pipeline = Pipeline(
             self.snapshot,
             self.admission,
