@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -175,6 +176,32 @@ def test_progress(ledger: Path) -> None:
     list(reader(ledger, told=told).days())
 
     assert [(done, len(told)) for done in range(1, len(told) + 1)] == told
+
+
+def test_memory(tmp_path: Path) -> None:
+    """However many exchanges there are, a report holds sums, not exchanges."""
+    path = tmp_path / "ledger.sqlite3"
+    with closing(ledger_sql.open_to_write(path)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        for at in range(0, 20_000, 100):
+            records = [record(number % 600) for number in range(at, at + 100)]
+            for number, each in enumerate(records, at):
+                each.id = str(number)
+            ledger_sql.insert(connection, records)
+        while ledger_sums.sum_up(connection):
+            pass
+    tracemalloc.start()
+    try:
+        many = reader(path)
+        days, sessions, times = many.days(), sum(1 for _ in many.sessions()), many.times("client")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert 20_000 == sum(row.counters[0] for row in days)
+    assert sessions
+    assert 18_000 == sum(whole.total() for _, whole in times.values())
+    assert peak_bytes < 2_000_000  # as records they take ten times that
 
 
 def test_no_ledger(tmp_path: Path) -> None:

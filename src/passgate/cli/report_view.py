@@ -130,7 +130,7 @@ _COLUMNS = (
     _Column("cost"),
     _Column("share", 1),
 )
-_CELL_WIDTH = 10
+_CELL_WIDTH = 9
 
 
 def _costs(made: Report, width: int) -> Table:
@@ -233,7 +233,7 @@ def _compared(it: Comparison) -> Iterator[Text | Table]:
     yield Text(f"A flat {_usd(it.flat_nusd)} for {period}, or per token", style=_HEAD)
     yield Text(
         f"by {it.days} whole days, {it.active_days} of them with any use; "
-        f"{it.unpriced_share:.1%} of the output has no price"
+        f"{100 * it.unpriced_share:.1f} % of the output has no price"
     )
     table = _table("per token", ["these days", "a day", period, "hardly less", "hardly more"])
     for name, variant in (

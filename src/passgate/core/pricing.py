@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from passgate.core import iterations
 from passgate.core.exchange import Record
+from passgate.core.usage import Usage
 
 ANTHROPIC, GOOGLE = "anthropic", "google"
 
@@ -267,25 +269,6 @@ def nano_usd(scaled: int) -> int:
 # What of a record is priced.
 
 
-class _Consumed(msgspec.Struct, frozen=True):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_tokens: int | None = None
-    cache_write_5m_tokens: int | None = None
-    cache_write_1h_tokens: int | None = None
-    web_searches: int | None = None
-
-
-class _Extra(msgspec.Struct, frozen=True):
-    type: str
-    model: str | None = None
-    usage: _Consumed = _Consumed()
-
-
-_extras = msgspec.json.Decoder(tuple[_Extra, ...])
-_UNBILLED = "unbilled"
-
-
 def key_of(provider: str, record: Record) -> Key:
     """Return what the rates of *record* hang on."""
     return Key(
@@ -308,13 +291,13 @@ def parts_of(key: Key, record: Record) -> list[tuple[Key, Counts]]:
     own = [(key, _counts(record))]
     if record.iterations is None:
         return own
-    extras = _extras.decode(record.iterations)
-    if any(extra.type == _UNBILLED for extra in extras):
+    extras = iterations.read(record.iterations)
+    if any(extra.type == iterations.UNBILLED for extra in extras):
         own = []
     return own + [
         (_key_of_extra(key, extra.model), _counts(extra.usage))
         for extra in extras
-        if extra.type != _UNBILLED
+        if extra.type != iterations.UNBILLED
     ]
 
 
@@ -331,7 +314,7 @@ def _key_of_extra(key: Key, model: str | None) -> Key:
     return Key(key.provider, model, "", key.tier)
 
 
-def _counts(said: Record | _Consumed) -> Counts:
+def _counts(said: Record | Usage) -> Counts:
     """Return counts in which what was not told is nothing."""
     return Counts(
         said.input_tokens or 0,
