@@ -283,6 +283,19 @@ def test_damaged_while_it_runs(bed: SqliteBed) -> None:
     assert [record(n).id for n in range(100, 200)] == [each.id for each in bed.kept()]
 
 
+def test_fault_of_our_own(bed: SqliteBed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in what writes is told of like a disk's fault; what waited is written after it."""
+    ledger = bed.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_sql, "insert", None)
+        ledger.append([record(1)])
+        problem = eventually(lambda: ledger.problem)
+    eventually(lambda: ledger.backlog == 0, within_s=2)
+    ledger.close()
+
+    assert ("a fault of passgate's own: TypeError", [record(1)]) == (problem, bed.kept())
+
+
 def test_file_that_cannot_be_opened(bed: SqliteBed) -> None:
     """What SQLite may not open is told of, with what to look at."""
     bed.open().close()
@@ -350,11 +363,29 @@ def test_old_rows_go(bed: SqliteBed) -> None:
     eventually(lambda: len(bed.kept()) == 611)
     first = bed.kept()[0]
     ledger.keep_days = 31
-    bed.clock.ahead_s = 1202
-    ledger.append([record(61 * day)])
-    eventually(lambda: len(bed.kept()) == 2)
+    for run, left in ((2, 12), (3, 3)):  # what began within a day of the oldest, each time
+        bed.clock.ahead_s = run * 601
+        ledger.append([record((60 + run) * day)])
+        eventually(lambda: len(bed.kept()) == left)  # noqa: B023  called at once
 
     assert record(600) == first
+
+
+def test_clock_that_is_years_ahead(bed: SqliteBed) -> None:
+    """It takes one day's rows every ten minutes, not all there is."""
+    ledger = bed.open()
+    day = 86_400
+    ledger.append([record(n * day // 2) for n in range(20)])
+    eventually(lambda: ledger.backlog == 0)
+    bed.clock.wall_s += 10 * 365 * day
+    left = []
+    for minutes in (11, 22, 33):
+        bed.clock.ahead_s = minutes * 60
+        ledger.append([record(20 * day + minutes)])  # wakes it
+        eventually(lambda: ledger.backlog == 0 and ledger._prune_at_s > bed.clock.monotonic())
+        left.append(len([r for r in bed.kept() if r.ts < BEGAN + timedelta(days=20)]))
+
+    assert [18, 16, 14] == left
 
 
 def test_pending(bed: SqliteBed) -> None:

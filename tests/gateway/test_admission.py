@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from passgate.core import faults
 from passgate.core.faults import Refused
+from passgate.edge.clock import SystemClock
+from passgate.edge.ledger_sqlite import SqliteLedger
 from passgate.gateway.admission import Admission, Slot
+from tests.contracts.records import record
 
 MOST, MOST_BYTES = 3, 100
 
@@ -24,6 +29,21 @@ def test_full(already: int, crowded: bool) -> None:  # noqa: FBT001  a column
         admission.enter(crowded=crowded)
 
     assert (faults.BUSY, already) == (refused.value.fault, admission.in_flight)
+
+
+def test_required_ledger(tmp_path: Path) -> None:
+    """Without a ledger that is required nobody comes in; one that is not is not asked."""
+    ledger = SqliteLedger(tmp_path / "a" / "ledger", 90, SystemClock(), lambda _: None, 2)
+    admission = Admission(MOST, MOST_BYTES)
+    admission.required = ledger
+    admission.enter(crowded=False)
+    ledger.append([record(n, attempts=1) for n in range(2)])  # nobody writes them
+    with pytest.raises(Refused) as refused:
+        admission.enter(crowded=False)
+    admission.required = None
+    admission.enter(crowded=False)
+
+    assert (faults.UNRECORDED, 2) == (refused.value.fault, admission.in_flight)
 
 
 @given(st.integers(0, MOST_BYTES), st.integers(0, 2 * MOST_BYTES))

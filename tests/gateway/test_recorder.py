@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from passgate.core.exchange import Record
+from passgate.edge.clock import SystemClock
+from passgate.edge.ledger_file import LedgerFile
+from passgate.edge.ledger_sqlite import SqliteLedger
 from passgate.gateway.recorder import Recorder
 
 
@@ -96,6 +100,28 @@ def test_watcher_that_fails() -> None:
         recorder.flush()
 
     assert (["0", "1"], 4) == (ids, recorder.failed)
+
+
+def test_ledger(tmp_path: Path) -> None:
+    """The ledger comes last, with what the watchers left, and gets no unknown caller's record."""
+
+    def prices(records: Sequence[Record]) -> None:
+        for each in records:
+            each.cost_nusd = 7
+        raise ValueError
+
+    ledger = SqliteLedger(tmp_path / "ledger", 90, SystemClock(), lambda _: None)
+    ledger.open()
+    recorder = Recorder([prices], Later(), ledger)
+    known = record(1)
+    known.client = "ci"
+    recorder.put(record(2))
+    recorder.put(known)
+    recorder.flush()
+    ledger.close()
+    kept = [each for page in LedgerFile(ledger.path).pages(None, None) for each in page]
+
+    assert ([known], 7, 0) == (kept, kept[0].cost_nusd, ledger.lost)
 
 
 def test_record_that_comes_while_others_are_told() -> None:

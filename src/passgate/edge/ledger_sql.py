@@ -285,6 +285,12 @@ def reprice(
     connection.executemany(REPRICE, ((cost, status, id_) for id_, (cost, status) in prices))
 
 
+def oldest(connection: sqlite3.Connection) -> int:
+    """Return the ``ts`` of the first exchange; 0 without any."""
+    [ts] = connection.execute("SELECT min(ts) FROM exchanges").fetchone()
+    return ts or 0
+
+
 def delete_before(connection: sqlite3.Connection, ts: int, most: int) -> int:
     """Delete at most *most* rows that began before *ts*; return how many."""
     return connection.execute(DELETE_BEFORE, (ts, most)).rowcount

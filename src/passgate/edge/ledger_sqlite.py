@@ -32,6 +32,7 @@ MAX_BACKLOG_ROWS = 20_000
 _MAX_COMMIT_ROWS = 2_000
 _PRUNE_ROWS = 500  # some milliseconds each, between two commits
 _PRUNE_EVERY_S = 600.0
+_DAY = 86_400_000_000  # as ``ts`` counts
 # A thousand rows take some milliseconds to be summed up: under load they may wait.
 _SUM_EVERY_S, _SUM_IDLE_EVERY_S = 1.0, 0.05
 _RETRY_S = 0.5  # it is to recover within 2 s
@@ -86,6 +87,7 @@ class SqliteLedger:
         self._told_lost = 0
         self._in_trouble = False
         self._prune_at_s = self._sum_at_s = clock.monotonic()
+        self._prune_before: int | None = None  # while that much is being pruned
         self._unsummed = True  # there may be rows to sum up
         self._opened, self._decided = threading.Event(), threading.Event()
         self._closing = threading.Event()
@@ -211,6 +213,8 @@ class SqliteLedger:
             self._fails(ledger_sql.worded(error), passing=ledger_sql.is_passing(error))
         except OSError as error:
             self._fails(f"the file cannot be opened: {error.strerror}")
+        except Exception as error:  # noqa: BLE001  the thread must not end; what waits is kept
+            self._fails(f"a fault of passgate's own: {type(error).__name__}")
         else:
             self._problem = None
         return self._problem is None
@@ -265,19 +269,25 @@ class SqliteLedger:
         self._sum_at_s = now_s + (_SUM_IDLE_EVERY_S if idle else _SUM_EVERY_S)
 
     def _prune(self) -> None:
-        """Delete some of what is too old; the rest after the next commit."""
+        """Delete some of what is too old; the rest after the next commit.
+
+        At a time as much as one day had, and no more: a clock that is years ahead, as it may
+        be after a boot, is set right before it has cost much.
+        """
         now_s, connection = self._clock.monotonic(), self._connection
         if now_s < self._prune_at_s or connection is None:
             return
-        today = datetime.fromtimestamp(self._clock.wall(), UTC)
-        before = ledger_sql.micros(today - timedelta(days=self.keep_days))
         try:
-            if ledger_sql.delete_before(connection, before, _PRUNE_ROWS) == _PRUNE_ROWS:
+            if self._prune_before is None:
+                wall = datetime.fromtimestamp(self._clock.wall(), UTC)
+                too_old = ledger_sql.micros(wall - timedelta(days=self.keep_days))
+                self._prune_before = min(too_old, ledger_sql.oldest(connection) + _DAY)
+            if ledger_sql.delete_before(connection, self._prune_before, _PRUNE_ROWS):
                 return
         except sqlite3.Error as error:
             # No problem of writing: that shows at the next row.
             self._notice(f"old rows of the ledger stay for now: {ledger_sql.worded(error)}")
-        self._prune_at_s = now_s + _PRUNE_EVERY_S
+        self._prune_before, self._prune_at_s = None, now_s + _PRUNE_EVERY_S
 
     def _tell(self) -> None:
         """Tell of trouble when it begins, once a minute, and when it is over."""
