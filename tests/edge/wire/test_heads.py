@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from passgate.core.exchange import RequestHead
+from passgate.core.headers import KEPT_OF_ANSWER
 from passgate.edge.wire.heads import (
     MAX_ANSWER_HEAD_BYTES,
     MAX_FIELDS,
@@ -540,3 +541,15 @@ def test_any_answer(raw: bytes) -> None:
 def test_bound_of_an_answer() -> None:
     """An upstream's head may be larger than a client's."""
     assert MAX_ANSWER_HEAD_BYTES == 2 * MAX_HEAD_BYTES
+
+
+@pytest.mark.parametrize("name", sorted(KEPT_OF_ANSWER))
+def test_a_plain_answer_tells_what_any_other_does(name: bytes) -> None:
+    """What we look at in an answer is found, whichever way its head is judged."""
+    lines = {b"content-length": b"5"} | {name: b"7"}
+    head = b"HTTP/1.1 200 OK" + b"".join(b"\r\n%s: %s" % line for line in lines.items())
+    plain = parse_answer(head + b"\r\n\r\n", "POST")
+    other = parse_answer(head + b"\r\nConnection: x\r\n\r\n", "POST")
+
+    assert plain.said == {key: value for key, value in other.said.items() if key != b"connection"}
+    assert b"7" == plain.said[name]

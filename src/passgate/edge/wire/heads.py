@@ -275,9 +275,9 @@ def parse_answer(head: bytes, method: str) -> AnswerHead:
     return AnswerHead(status, fields, said, length, chunked, not http10 and _lasts(said))
 
 
-# A head without any of these has nothing to be cut and no framing but a length.
+# A head without any of these has nothing to be cut, no framing but a length, and no coding.
 _NOT_PLAIN = re.compile(
-    rb"\r\n(?:connection|keep-alive|proxy-|set-cookie|t(?:e|railer|ransfer-encoding)|upgrade)"
+    rb"\r\n(?:con(?:nection|tent-encoding)|keep-alive|proxy-|set-cookie|t(?:e|railer|ransfer-encoding)|upgrade)"
 ).search
 _LENGTH_LINE, _ID_LINE = b"\r\ncontent-length:", b"\r\nrequest-id:"
 _MAX_DIGITS = 18
