@@ -66,6 +66,7 @@ from passgate.gateway.recorder import Recorder
 from passgate.standing import Standing
 
 _LOOK_AT_FILES_S = 1.0
+_MOST_LOOKS = 20  # at running streams each second: each costs some microseconds
 _MOST_OLD_ROWS = 5_000
 _PRICE_LISTS = {UpstreamKind.ANTHROPIC: ANTHROPIC, UpstreamKind.GEMINI: GOOGLE}
 
@@ -344,7 +345,8 @@ class App:
             await asyncio.wait({self._tasks.start(self._look_at_files(), "look at files")})
 
     async def _look_at_files(self) -> None:
-        """Look at every file that settings or credentials come from."""
+        """Look at every file that settings or credentials come from, and at what runs."""
+        self._foresee_prices()
         await self._refresh()
         async with self._reloading:
             running = asyncio.get_running_loop()
@@ -367,6 +369,15 @@ class App:
             known = [record for record in piece if record.price_status != PENDING]
             self.ledger.reprice({r.id: Price(r.cost_nusd, r.price_status or "") for r in known})
             await asyncio.sleep(0)  # the others have their turn
+
+    def _foresee_prices(self) -> None:
+        """Have prices looked up that streams will need: when they end, they are known."""
+        looks = 0
+        for tally, _ in self.pipeline.running.values():
+            record = tally.record
+            if record.stream and looks < _MOST_LOOKS:
+                looks += self._prices.book.foresee(record.upstream, record.model, tally.so_far)
+        self._prices.wake()
 
     def _late_prices(self, prices: Prices) -> None:
         """Take the prices of records that had been handed on without one."""

@@ -147,17 +147,26 @@ def test_unknown() -> None:
     assert "'claude-b-5' of anthropic has no price" in notices[0]
 
 
-def test_expect() -> None:
-    """A price can be asked for before there is a record; what cannot have one is not."""
-    made = book(A)
-    made.expect("claude", "claude-b-5")
-    made.expect("claude", "claude-a-5")
-    made.expect("claude", None)
-    made.expect("other", "claude-c-5")
-    made.expect(None, "claude-c-5")
-    made.expect("gemini", "gemini-9-neon")
+def test_foresee(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The price of what runs is asked for once, as soon as it is told what serves."""
+    monkeypatch.setattr(pricebook, "_MOST_KEYS", 2)
+    made, looks = book(), list[str]()
 
+    def sees(model: str, usage: str = "partial") -> bool:
+        def so_far() -> Record:
+            looks.append(model)
+            return record(model, model_served="claude-b-5", usage=usage)
+
+        return made.foresee("claude", model, so_far)
+
+    did = [sees("alias", "none"), sees("alias"), sees("alias"), sees("other"), sees("third")]
+    nothing = [made.foresee(None, "alias", record), made.foresee("claude", None, record)]
+
+    assert [True, True, False, True, True] == did
+    assert ["alias", "alias", "other", "third"] == looks
+    assert [False, False] == nothing
     assert [B] == list(made.asks)
+    assert {} == made.learn(B, schedule(B))
 
 
 def test_overrides_change() -> None:

@@ -123,7 +123,7 @@ async def test_once() -> None:
 async def test_prefetched() -> None:
     """What is expected is looked up before there is a record."""
     async with bench() as it:
-        it.book.expect("claude", OPUS)
+        it.book.foresee("claude", OPUS, lambda: record(OPUS))
         it.lookup.wake()
         await asyncio.wait(it.tasks._tasks)
         known = record(OPUS)

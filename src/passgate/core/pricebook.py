@@ -27,6 +27,7 @@ _MOST_WAITING = 10_000  # rows that are not kept here are priced at the next sta
 _MOST_NOTICES = 50
 _SURE = (EXACT, OVERRIDE, APPROXIMATE)  # of several parts the last one counts
 
+SoFar = Callable[[], Record]
 Prices = dict[str, Price]
 """Record id -> its price."""
 
@@ -49,6 +50,7 @@ class PriceBook:
         self._providers: Mapping[str, str] = {}
         self._overrides: dict[tuple[str, str], Override] = {}
         self._noticed: set[tuple[str, str]] = set()
+        self._foreseen: set[tuple[str | None, str | None]] = set()
         self.asks: dict[Key, None] = {}
 
     def goes_by(self, providers: Mapping[str, str], overrides: Sequence[Override]) -> None:
@@ -78,11 +80,26 @@ class PriceBook:
         """Return what *record* costs as it stands, where its price is known; nobody waits."""
         return None if record.usage == "none" else self._price(record)[0].cost_nusd
 
-    def expect(self, upstream: str | None, model: str | None) -> None:
-        """Have the price of *model* asked for, if it is not known: a record will need it."""
-        provider = self._providers.get(upstream or "")
-        if provider is not None and model:
-            self._schedule(Key(provider, model))
+    def foresee(self, upstream: str | None, model: str | None, so_far: SoFar) -> bool:
+        """Have the price asked for that a running exchange will need; return whether it looked.
+
+        A model that was looked at once is not again.
+
+        Args:
+            upstream: Where the exchange went.
+            model: As the client named it.
+            so_far: Returns the record as it stands, which says what serves.
+        """
+        asked = (upstream, model)
+        if asked in self._foreseen or upstream is None or model is None:
+            return False
+        record = so_far()
+        if record.usage != "none":
+            if len(self._foreseen) >= _MOST_KEYS:
+                self._foreseen.clear()
+            self._foreseen.add(asked)
+            self._price(record)
+        return True
 
     def price(self, record: Record) -> Price:
         """Return the price of a record that was metered; it waits where that is not known."""
