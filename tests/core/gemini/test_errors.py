@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -120,7 +118,7 @@ def test_a_key_is_not_the_clients_fault() -> None:
         (GoogleError(429, retry_s=0.0), (1, False)),
         (GoogleError(429, retry_s=90_000.0), (3600, False)),
         (GoogleError(429), (None, False)),
-        (GoogleError(429, retry_s=7.0, daily=True), (7, True)),
+        (GoogleError(429, retry_s=7.0, daily=True), (3600, True)),
         (GoogleError(503, retry_s=7.0), (None, False)),
     ],
     ids=["seconds", "at-once", "capped", "untold", "day", "no-quota"],
@@ -147,14 +145,12 @@ def test_resting() -> None:
     assert unasked.said.startswith("passgate: every Gemini key")
 
 
-def test_wait_of() -> None:
-    """A quota of the day comes back at midnight in California, whatever else is told."""
-    noon = datetime(2026, 11, 24, 20, tzinfo=UTC).timestamp()
-    zone = ZoneInfo("America/Los_Angeles")
+def test_a_quota_of_the_day() -> None:
+    """A quota of the day is back at midnight, whatever else Google says of waiting."""
+    error = GoogleError(429, message="Exhausted.", retry_s=7.0, daily=True)
 
-    assert 12 * 3600 == errors.wait_of(GoogleError(429, retry_s=5.0, daily=True), noon, zone)
-    assert 5 == errors.wait_of(GoogleError(429, retry_s=5.0), noon, zone)
-    assert errors.wait_of(GoogleError(429), noon, zone) is None
+    assert 600 == errors.fault_of(error, 599.5).retry_after_s
+    assert 3600 == errors.fault_of(error, 40_000.0).retry_after_s
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from passgate.core import faults
+from passgate.core.gemini import errors
 from passgate.core.gemini.events import PING, MessageStop
 from passgate.core.gemini.response import Streamed, Whole, counted, folded
 from passgate.core.gemini.stream import Translation, Verdict
@@ -90,6 +91,17 @@ def test_whole_that_failed() -> None:
     answer = Whole(Translation(wanted()))
     answer.feed(sse(chunk(text("One, "))))
 
+    assert answer.close() == b""
+
+
+def test_whole_without_end() -> None:
+    """An answer that never ends is not gathered for ever."""
+    answer = Whole(Translation(wanted()))
+    piece = b": " + b"x" * (1 << 20) + b"\n\n"
+    for _ in range(70):
+        answer.feed(piece)
+
+    assert errors.TOO_LARGE == answer.translation.fault
     assert answer.close() == b""
 
 

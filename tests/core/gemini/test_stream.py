@@ -934,6 +934,25 @@ def test_any_bytes_are_no_crash(junk: bytes, framed: bool) -> None:  # noqa: FBT
     assert "error" == told_by(got).ended
 
 
+EDITS = st.tuples(
+    st.integers(0, len(WORKED)),
+    st.integers(0, 30),
+    st.one_of(st.binary(max_size=4), st.sampled_from([b"\n", b"\n\n", b'"', b"{", b"}", b"null"])),
+)
+
+
+@given(st.lists(EDITS, max_size=4))
+def test_damaged_answers(edits: list[tuple[int, int, bytes]]) -> None:
+    """However an answer is damaged, its client gets a legal stream with one end."""
+    body = WORKED
+    for at, length, new in edits:
+        body = body[:at] + new + body[at + length :]
+    got, translation = streamed(body)
+
+    assert told_by(got).ended in ("message_stop", "error")
+    assert translation.verdict in (Verdict.COMPLETE, Verdict.FAILED)
+
+
 def test_order_of_events_is_the_order_of_parts() -> None:
     """Events are values that a reader may compare and keep."""
     translation = Translation(wanted())

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import tzinfo
 
 from passgate.core.faults import Fault, Source
-from passgate.core.gemini.keys import until_reset_s
 from passgate.core.gemini.status import GoogleError, Outcome
 
 # Longer than a client waits for anyway; it asks again and is told anew.
@@ -60,11 +58,12 @@ def malformed(explained: str) -> Fault:
     return _of_upstream(_INTERNAL, f"the model's answer broke off: {explained}")
 
 
-def fault_of(error: GoogleError) -> Fault:
-    """Return what a client is told of *error*.
+def fault_of(error: GoogleError, until_reset_s: float = MOST_RETRY_AFTER_S) -> Fault:
+    """Return what a client is told of *error*; see :func:`resting` for several keys.
 
-    The last usable key's refusal is the operator's business; a quota that is used up gets
-    its time from :func:`resting`, which knows every key.
+    Args:
+        error: What Google said. That it refused a key is the operator's business.
+        until_reset_s: Until quotas of the day come back, see ``keys.until_reset_s``.
     """
     if error.outcome in (Outcome.INVALID, Outcome.DENIED):
         return NO_KEY
@@ -78,7 +77,9 @@ def fault_of(error: GoogleError) -> Fault:
         _KINDS[status],
         "timeout" if status == _SILENT else "upstream",
         said,
-        retry_after_s=_seconds(error.retry_s) if status == _TOO_MANY else None,
+        retry_after_s=_seconds(until_reset_s if error.daily else error.retry_s)
+        if status == _TOO_MANY
+        else None,
         final=status == _TOO_MANY and error.daily,
         verbatim=bool(error.message),
         google=error.status or None,
@@ -114,17 +115,6 @@ def resting(error: GoogleError | None, wait_s: float, *, daily: bool) -> Fault:
         verbatim=said is not None,
         google="RESOURCE_EXHAUSTED",
     )
-
-
-def wait_of(error: GoogleError, wall_s: float, zone: tzinfo) -> float | None:
-    """Return the seconds after which a quota comes back by *error*, None where it tells none.
-
-    Args:
-        error: What Google said.
-        wall_s: The time of day.
-        zone: Where quotas of the day come back at midnight.
-    """
-    return until_reset_s(wall_s, zone) if error.daily else error.retry_s
 
 
 def _seconds(wait_s: float | None) -> int | None:

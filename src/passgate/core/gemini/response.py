@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from passgate.core.faults import Fault
+from passgate.core.gemini import errors
 from passgate.core.gemini.events import (
     PING,
     Block,
@@ -33,6 +34,9 @@ from passgate.core.gemini.events import (
     error_event,
 )
 from passgate.core.gemini.stream import Translation, Verdict
+
+# The longest answer is half a megabyte of text, each word in an event of half a kilobyte.
+_MAX_WHOLE_BYTES = 64 << 20
 
 
 class Streamed:
@@ -77,9 +81,14 @@ class Whole:
     def __init__(self, translation: Translation) -> None:
         self.translation = translation
         self._events: list[Event] = []
+        self._fed_bytes = 0
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of Google's body; return nothing yet."""
+        self._fed_bytes += len(data)
+        if self._fed_bytes > _MAX_WHOLE_BYTES:
+            self.translation.fail(errors.TOO_LARGE)
+            self._events.clear()
         self._events += self.translation.feed(data)
         return b""
 
