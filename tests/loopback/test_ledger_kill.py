@@ -25,6 +25,10 @@ KILLS = int(os.environ.get("PASSGATE_KILLS", "6"))  # noqa: TID251  the suite's 
 _CLIENTS = 4
 # What is promised, and what a commit may take on a machine that has other things to do.
 _GATHERED_S, _COMMIT_S = 0.1, 0.4
+_SUMMED = """
+    SELECT (SELECT ifnull(sum(requests), 0) FROM sums_daily)
+        + (SELECT count(*) FROM exchanges WHERE seq > (SELECT seq FROM summed_upto))
+"""
 _MODELS = ("claude-text-5", "claude-sonnet-4-5", "claude-error-429")
 
 
@@ -57,7 +61,10 @@ def kept_in(file: Path) -> dict[str, str]:
         [verdict] = connection.execute("PRAGMA integrity_check").fetchone()
         rows = connection.execute("SELECT id, upstream_request_id, model FROM exchanges").fetchall()
 
+        [summed] = connection.execute(_SUMMED).fetchone()
+
     assert "ok" == verdict
+    assert len(rows) == summed
     assert "claude-silent" not in {model for _, _, model in rows}
     assert len(rows) == len({id_ for id_, *_ in rows})
     return {id_: upstream_id for id_, upstream_id, _ in rows}
