@@ -20,7 +20,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run test kill-test fmt lint type bench attack image-check lock ci
+.PHONY: help run test kill-test fmt lint type bench attack fuzz sbom licences audit image-check lock ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,18 @@ bench: $(VENV)/.run ## measure the gateway beside nginx on this machine (Linux, 
 
 attack: $(VENV)/.test ## attack the gateway with raw bytes, and nginx beside it (two minutes)
 	@$(PY) -m tests.attack
+
+fuzz: $(VENV)/.test ## fuzz every parser for FUZZ_S seconds in all (60); what is found is written down
+	@$(PY) -m tests.fuzz --plain --budget $(or $(FUZZ_S),60) --seed $(or $(FUZZ_SEED),1)
+
+sbom: $(VENV)/.dev ## write what passgate is made of to dist/passgate.cdx.json (CycloneDX)
+	@$(PY) tools/supply.py sbom dist/passgate.cdx.json
+
+licences: $(VENV)/.dev ## check the licence of everything that is locked
+	@$(PY) tools/supply.py licences
+
+audit: $(VENV)/.dev ## ask for known weaknesses of what is locked, where a database can be reached
+	@$(PY) tools/supply.py audit
 
 image-check: $(VENV)/.made ## build the container image and put a request through it (Linux, as root)
 	@PYTHON=$(PY) tools/image_check.sh
