@@ -86,7 +86,7 @@ lock: $(VENV)/.dev ## compile requirements/ and the npm lock anew; UPGRADE=1 tak
 	@! grep -nE 'https?://' requirements/*.txt tests/node/package-lock.json
 
 ci: export PASSGATE_NO_SKIP := 1
-ci: test lint type image-check ## all that CI runs; here a skipped test is a failed one
+ci: test lint type licences audit fuzz image-check ## all that CI runs; here a skipped test is a failed one
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "passgate needs Python 3.11 or newer; PYTHON=... names another one.")'

@@ -268,3 +268,15 @@ def test_unreadable_events() -> None:
     ]
 
     assert oracle.of_stream(STREAMS["text"], complete=True) == metered([start, *strange, *rest])
+
+
+@pytest.mark.parametrize("content", ["", '"content":null,', '"content":"no",', '"content":[[],'])
+def test_refusal_without_a_list(content: str) -> None:
+    """A refusal whose content is missing or odd is metered like any other."""
+    usage = '"usage":{"input_tokens":5,"output_tokens":0}'
+    body = f'{{"model":"claude-a",{content}"stop_reason":"refusal",{usage}}}'.encode()
+    meter = MessageMeter()
+    meter.feed(body)
+    told = said(meter.close(complete=True))
+
+    assert told["input_tokens"] == (None if content.endswith("[[],") else 5)

