@@ -234,7 +234,7 @@ def _answer_judged(got: Got, row: Said) -> Outcome:
     if len(found) > 1:
         return wrong("one answer became two")
     if not found and got.end == "open":
-        return wrong(f"no answer within {PATIENCE_S:g} s")
+        return wrong(f"no answer within {_ANSWER_S:g} s")
     if not found or not found[0].complete:
         return REFUSED if got.end != "open" else wrong("a broken answer was left open")
     if found[0].status >= _OURS:
