@@ -124,12 +124,17 @@ IMPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "edge/credentials.py": (("passgate.core", "passgate.gateway.interfaces"), ()),
     "edge/ledger_sums.py": ((), ()),
     "edge/ledger_report.py": (("passgate.core", "passgate.edge.ledger_sums"), ()),
-    "edge/ledger_file.py": (("passgate.core", "passgate.edge.ledger_sql"), ()),
+    "edge/ledger_file.py": (
+        ("passgate.core", "passgate.edge.ledger_journal", "passgate.edge.ledger_sql"),
+        (),
+    ),
+    "edge/ledger_journal.py": (("passgate.core", "passgate.edge.ledger_sql"), ("msgspec",)),
     "edge/ledger_sql.py": (("passgate.core", "passgate.edge.ledger_sums"), ("msgspec",)),
     "edge/ledger_sqlite.py": (
         (
             "passgate.core",
             "passgate.gateway.interfaces",
+            "passgate.edge.ledger_journal",
             "passgate.edge.ledger_sums",
             "passgate.edge.ledger_sql",
         ),

@@ -549,7 +549,9 @@ def ledger_report(
 
     Whatever it reads may raise ``LedgerProblem``.
     """
-    return LedgerReport(ledger_file(state_dir).opened, since_day, progress)
+    file = ledger_file(state_dir)
+    file.settle()
+    return LedgerReport(file.opened, since_day, progress)
 
 
 def look_up_prices(keys: Sequence[Key]) -> dict[Key, Schedule]:

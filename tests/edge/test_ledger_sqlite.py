@@ -62,6 +62,7 @@ class SqliteBed:
 
     def kept(self) -> list[Record]:
         """Return what it keeps now, in the order in which it was written."""
+        LedgerFile(self.path).settle()
         with self.connected() as connection:
             rows = connection.execute(f"{ledger_sql.SELECT} ORDER BY seq").fetchall()
         return [ledger_sql.record_of(row) for row in rows]
@@ -357,6 +358,7 @@ def test_old_rows_go(bed: SqliteBed) -> None:
     ledger.append([record(n) for n in range(1_200)])
     ledger.append([record(30 * day + n) for n in range(10)])
     eventually(lambda: ledger.backlog == 0)
+    bed.kept()  # all are rows now
     bed.clock.wall_s = (BEGAN + timedelta(days=90, seconds=600)).timestamp()
     bed.clock.ahead_s = 601
     ledger.append([record(60 * day)])  # wakes it

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from passgate.edge.ledger_file import LedgerFile
 from passgate.edge.ledger_sql import FILE_NAME
 from tests.loopback.gateway import WAIT_S, Served, connect, eventually, read_answer
 from tests.loopback.test_lifecycle import KEY, client, config, put, request
@@ -57,6 +58,7 @@ class Round:
 
 def kept_in(file: Path) -> dict[str, str]:
     """Return the upstream's id of each row by our own; fail where the file is not sound."""
+    LedgerFile(file).settle()
     with closing(sqlite3.connect(file)) as connection:
         [verdict] = connection.execute("PRAGMA integrity_check").fetchone()
         rows = connection.execute("SELECT id, upstream_request_id, model FROM exchanges").fetchall()

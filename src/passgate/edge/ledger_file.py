@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from passgate.core.exchange import Record
-from passgate.edge import ledger_sql
+from passgate.edge import ledger_journal, ledger_sql
 from passgate.edge.ledger_sql import SchemaUnknown
 
 _PAGE_ROWS = 1_000
@@ -81,8 +81,22 @@ class LedgerFile:
         with self._worded(), closing(ledger_sql.open_to_read(self.path)) as connection:
             yield connection
 
+    def settle(self) -> None:
+        """Make rows of what the gateway keeps packed, so that what reads rows sees it all.
+
+        Raises:
+            LedgerProblem: There is no ledger, or it cannot be read, or not be written.
+        """
+        with self.opened() as connection:
+            if not ledger_journal.entries(connection):
+                return
+        with self._worded(), closing(ledger_sql.open_to_write(self.path)) as connection:
+            while ledger_journal.settle(connection) is not None:
+                pass
+
     def size(self) -> Size:
         """Return how big it is."""
+        self.settle()
         with self.opened() as connection:
             rows, oldest, newest, free_bytes = connection.execute(_SIZE).fetchone()
             beside = self.path.parent.glob(f"{self.path.name}*")
@@ -94,6 +108,7 @@ class LedgerFile:
 
     def pages(self, since: datetime | None, until: datetime | None) -> Iterator[list[Record]]:
         """Yield the records that began from *since* to before *until*, in order of time."""
+        self.settle()
         last = -1 if since is None else ledger_sql.micros(since) - 1, _END_OF_TIME
         before = _END_OF_TIME if until is None else ledger_sql.micros(until)
         with self.opened() as connection:
@@ -103,6 +118,7 @@ class LedgerFile:
 
     def pending(self, most: int) -> list[Record]:
         """Return at most *most* records whose price was not known yet, the latest first."""
+        self.settle()
         with self.opened() as connection:
             return [ledger_sql.record_of(row) for row in connection.execute(_PENDING, (most,))]
 
@@ -111,6 +127,8 @@ class LedgerFile:
         if not self.path.exists():
             raise LedgerProblem(f"{self.path}: there is no ledger yet")
         with self._worded(), closing(ledger_sql.open_to_write(self.path)) as connection:
+            while ledger_journal.settle(connection) is not None:
+                pass
             done, ts = 0, ledger_sql.micros(before)
             while step := ledger_sql.delete_before(connection, ts, _PRUNE_ROWS):
                 done += step

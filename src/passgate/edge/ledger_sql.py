@@ -28,13 +28,13 @@ _APPLICATION_ID = 0x70676C64
 # Index n leads from version n to n + 1. A step that was released is never changed, and a new
 # one only adds: an older process may still be writing while a newer one takes over its port.
 #
-# What reports read comes first: SQLite walks a row from its start. A text that an exchange
+# A number is never given twice: sums are kept up to one. What reports read comes first: SQLite walks a row from its start. A text that an exchange
 # does not have costs one byte.
 _STEPS: tuple[tuple[str, ...], ...] = (
     (
         """
         CREATE TABLE exchanges (
-            seq INTEGER PRIMARY KEY,
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
             ts INTEGER NOT NULL,
             client TEXT NOT NULL,
             model TEXT,
@@ -83,6 +83,15 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX exchanges_pending ON exchanges (ts) WHERE price_status = 'pending'",
     ),
     ledger_sums.STEP,
+    (
+        """
+        CREATE TABLE journal (
+            seq INTEGER PRIMARY KEY,
+            kind INTEGER NOT NULL,
+            body BLOB NOT NULL
+        )
+        """,
+    ),
 )
 VERSION = len(_STEPS)
 

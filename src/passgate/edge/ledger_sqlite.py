@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from passgate.core.exchange import Record
-from passgate.edge import ledger_sql, ledger_sums
+from passgate.edge import ledger_journal, ledger_sql, ledger_sums
 from passgate.edge.ledger_sql import SchemaUnknown
 from passgate.gateway.interfaces import Clock
 
@@ -35,6 +35,11 @@ _PRUNE_EVERY_S = 600.0
 _DAY = 86_400_000_000  # as ``ts`` counts
 # A thousand rows take some milliseconds to be summed up: under load they may wait.
 _SUM_EVERY_S, _SUM_IDLE_EVERY_S = 1.0, 0.05
+# More in one commit, two thousand a second, are kept packed. They become rows at leisure, a
+# thousand a second, or faster than they come if there are very many.
+_PACKED_ROWS = 100
+_SETTLE_EVERY_S, _SETTLE_SOON_S = 0.25, 0.02
+_MANY_PACKED = 2_000  # entries of 256
 _RETRY_S = 0.5  # it is to recover within 2 s
 _REMIND_S = 60.0
 _OPEN_S = 10.0
@@ -89,6 +94,8 @@ class SqliteLedger:
         self._prune_at_s = self._sum_at_s = clock.monotonic()
         self._prune_before: int | None = None  # while that much is being pruned
         self._unsummed = True  # there may be rows to sum up
+        self._packed = True  # until we have looked
+        self._settle_at_s = 0.0
         self._opened, self._decided = threading.Event(), threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -169,6 +176,7 @@ class SqliteLedger:
             self._gather(self._wait_s())
             idle = not self._held
             self._attempt(self._write)
+            self._settle()
             self._sum_up(idle=idle)
             self._prune()
             self._tell()
@@ -187,6 +195,8 @@ class SqliteLedger:
             self._closing.wait(_RETRY_S)
             return 0.0
         at_s = min(self._prune_at_s, self._sum_at_s) if self._unsummed else self._prune_at_s
+        if self._packed:
+            at_s = min(at_s, self._settle_at_s)
         return max(0.0, min(_REMIND_S, at_s - self._clock.monotonic()))
 
     def _gather(self, wait_s: float) -> None:
@@ -238,21 +248,36 @@ class SqliteLedger:
         """Commit what is held."""
         if not self._held:
             return
-        unfit, records = 0, list[Record]()
         connection.execute("BEGIN IMMEDIATE")
-        for work in self._held:
-            if isinstance(work, Mapping):
-                # In order: the records before it may be those whose prices these are.
-                unfit += ledger_sql.insert(connection, records)
-                records.clear()
-                ledger_sql.reprice(connection, work.items())
-            else:
-                records += work
-        unfit += ledger_sql.insert(connection, records)
+        if self._is_much():
+            unfit = ledger_journal.put(connection, self._held)
+            self._packed = True
+        else:
+            unfit = _rows(connection, self._held)
         connection.execute("COMMIT")
         self._unfit += unfit
         self._done += sum(map(len, self._held))
         self._held.clear()
+
+    def _is_much(self) -> bool:
+        """Return whether what is held is kept packed: it is much, or a price for what is."""
+        if self._packed and any(isinstance(work, Mapping) for work in self._held):
+            return True
+        return sum(map(len, self._held)) > _PACKED_ROWS
+
+    def _settle(self) -> None:
+        """Make rows of some of what is kept packed, if that is due."""
+        now_s, connection = self._clock.monotonic(), self._connection
+        if not self._packed or now_s < self._settle_at_s or connection is None:
+            return
+        try:
+            many = ledger_journal.entries(connection) > _MANY_PACKED
+            unfit = ledger_journal.settle(connection)
+            self._packed = unfit is not None
+            self._unfit += unfit or 0
+        except sqlite3.Error:
+            many = False  # it is as safe where it is; a problem of writing shows at the next row
+        self._settle_at_s = now_s + (_SETTLE_SOON_S if many else _SETTLE_EVERY_S)
 
     def _sum_up(self, *, idle: bool) -> None:
         """Add a thousand rows to what their days came to, if that is due."""
@@ -320,6 +345,20 @@ class SqliteLedger:
 
 def _only_open(_: sqlite3.Connection) -> None:
     """Do nothing: to be attempted, the file was opened."""
+
+
+def _rows(connection: sqlite3.Connection, held: Sequence[Sequence[Record] | Prices]) -> int:
+    """Make rows of *held*, in its order; return how many SQLite cannot take."""
+    unfit, records = 0, list[Record]()
+    for work in held:
+        if isinstance(work, Mapping):
+            # In order: the records before it may be those whose prices these are.
+            unfit += ledger_sql.insert(connection, records)
+            records.clear()
+            ledger_sql.reprice(connection, work.items())
+        else:
+            records += work
+    return unfit + ledger_sql.insert(connection, records)
 
 
 def _worth_most(records: Sequence[Record], room: int, room_for_idle: int) -> list[Record]:

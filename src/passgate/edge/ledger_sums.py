@@ -161,13 +161,10 @@ STEP = (
     CREATE TRIGGER summed_priced AFTER UPDATE OF cost_nusd, price_status ON exchanges {_SUMMED}
     BEGIN {DAILY.priced} {SESSIONS.priced} END
     """,
-    # The highest number may be given again to the next exchange.
     f"""
     CREATE TRIGGER summed_deleted AFTER DELETE ON exchanges {_SUMMED}
-    BEGIN {DAILY.deleted} {SESSIONS.deleted}
-        UPDATE summed_upto SET seq = min(seq, (SELECT ifnull(max(seq), 0) FROM exchanges));
-    END
-    """,  # noqa: S608  names of our own
+    BEGIN {DAILY.deleted} {SESSIONS.deleted} END
+    """,
 )
 UPTO = "SELECT seq FROM summed_upto"
 _BORDERS = """
