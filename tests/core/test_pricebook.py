@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from passgate.core import pricebook, pricing
 from passgate.core.exchange import Record
@@ -205,3 +207,67 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 2 == len(notices)
     assert Price(None, "unknown") == made.price(record("n4"))
     assert Price(None, "pending") == made.price(record("m0"))
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "model": st.sampled_from(["claude-a-5", "claude-t-5"]),
+                "route": st.sampled_from(["*", "native"]),
+                "inference_geo": st.sampled_from([None, "us"]),
+                "speed": st.sampled_from([None, "standard"]),
+                "input_tokens": st.none() | st.integers(0, 1 << 40),
+                "output_tokens": st.integers(0, 1 << 40),
+                "cache_read_tokens": st.none() | st.integers(0, 1 << 40),
+                "cache_write_5m_tokens": st.none() | st.integers(0, 1 << 40),
+                "cache_write_1h_tokens": st.none() | st.integers(0, 1 << 40),
+                "web_searches": st.sampled_from([None, 0, 3]),
+                "day": st.sampled_from([22, 23]),
+            }
+        ),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_at_once(given_fields: list[dict[str, Any]]) -> None:
+    """A record that is priced by the rates of one before it costs what it would alone."""
+    tiered = Key("anthropic", "claude-t-5")
+    steps = PRICES | {"input_mtok": [(-1, "1"), (100, "3")]}
+    rates = pricing.schedule_of(tiered, Quote("claude-t-5", named=True, spans=(Span(None, steps),)))
+    alone: list[tuple[int | None, str | None]] = []
+    together: list[tuple[int | None, str | None]] = []
+    one = book(A)
+    one.learn(tiered, rates)
+    for fields in given_fields:
+        day = fields["day"]
+        plain = {name: value for name, value in fields.items() if name != "day"}
+        for books in (alone, together):
+            each = record(**plain)
+            each.ts = each.ts.replace(day=day)
+            fresh = book(A)
+            fresh.learn(tiered, rates)
+            (fresh if books is alone else one)([each])
+            books.append((each.cost_nusd, each.price_status))
+
+    assert alone == together
+
+
+def test_not_billed_in_an_unknown_context() -> None:
+    """What is not billed needs no rates, and leaves none behind."""
+    made = book()
+
+    assert Price(0, "exact") == made.price(record(iterations='[{"type":"unbilled"}]'))
+    assert Price(None, "pending") == made.price(record())
+
+
+def test_contexts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that invents tiers and models makes nothing grow without end."""
+    monkeypatch.setattr(pricebook, "_MOST_KEYS", 3)
+    made = book(A)
+    for number in range(10):
+        each = record(service_tier=f"standard{number}")
+        made([each])
+
+        assert 50_000 == each.cost_nusd
+    assert len(made._plain) <= 3

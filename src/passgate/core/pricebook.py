@@ -113,10 +113,9 @@ class PriceBook:
 
     def _remember(self, record: Record, key: Key) -> None:
         """Keep the rates of the context of *record*, if they do not hang on its length."""
-        schedule = self._known.get(key)
+        schedule, day = self._known.get(key), record.ts.toordinal()
         if not schedule:
-            return
-        day = record.ts.toordinal()
+            return  # it is not billed by that
         rates = pricing.rates_on(schedule, day)
         if len(rates.tiers) == 1:
             modal = record.route == _NATIVE and rates.modal

@@ -28,8 +28,8 @@ _APPLICATION_ID = 0x70676C64
 # Index n leads from version n to n + 1. A step that was released is never changed, and a new
 # one only adds: an older process may still be writing while a newer one takes over its port.
 #
-# A number is never given twice: sums are kept up to one. What reports read comes first: SQLite walks a row from its start. A text that an exchange
-# does not have costs one byte.
+# What reports read comes first: SQLite walks a row from its start. A text that an exchange
+# does not have costs one byte. A number is never given twice: sums are kept up to one.
 _STEPS: tuple[tuple[str, ...], ...] = (
     (
         """
