@@ -177,3 +177,12 @@ def test_what_closes() -> None:
     closing = {name for name, row in TABLE.items() if row[0].closes}
 
     assert {"http", "method", "chunk", "head", "body"} == closing
+
+
+def test_verbatim() -> None:
+    """A message that clients match by its wording has nothing put in front of it."""
+    fault = faults.request("word for word", verbatim=True)
+
+    assert (
+        "word for word" == json.loads(answer(fault, "req_1", google=False)[1])["error"]["message"]
+    )

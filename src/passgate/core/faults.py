@@ -165,9 +165,10 @@ def scope(what: str) -> Fault:
     return Fault(Source.DOWNSTREAM, 403, "permission_error", "scope", message, final=True)
 
 
-def request(message: str) -> Fault:
+def request(message: str, *, verbatim: bool = False) -> Fault:
     """Return the fault for a body that cannot be served as it is."""
-    return Fault(Source.DOWNSTREAM, 400, "invalid_request_error", "request", message)
+    kind = "invalid_request_error"
+    return Fault(Source.DOWNSTREAM, 400, kind, "request", message, verbatim=verbatim)
 
 
 def too_large(limit_bytes: int) -> Fault:
