@@ -146,7 +146,8 @@ def errors() -> Iterator[Fault]:
         if isinstance(thing, Fault):
             yield thing
         elif inspect.isfunction(thing) and inspect.signature(thing).return_annotation == "Fault":
-            hints = [each.annotation for each in inspect.signature(thing).parameters.values()]
+            needed = inspect.signature(thing).parameters.values()
+            hints = [each.annotation for each in needed if each.default is each.empty]
             yield thing(*(400 if hint == "int" else "x" for hint in hints))
 
 

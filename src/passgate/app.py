@@ -57,12 +57,14 @@ from passgate.gateway import interfaces
 from passgate.gateway.admission import Admission
 from passgate.gateway.gemini import Gemini
 from passgate.gateway.interfaces import CredentialSource, Watcher
-from passgate.gateway.lanes import Lane, Snapshot
+from passgate.gateway.lanes import Lane, Snapshot, Waits
 from passgate.gateway.local import Readiness
 from passgate.gateway.metering import Meters
 from passgate.gateway.native import Native
 from passgate.gateway.pipeline import Pipeline
 from passgate.gateway.recorder import Recorder
+from passgate.gateway.relay import Relay
+from passgate.gateway.signatures import SignatureMemory
 from passgate.standing import Standing
 
 _LOOK_AT_FILES_S = 1.0
@@ -118,6 +120,7 @@ class App:
         notice: Told what the operator should read, a sentence at a time.
         watchers: Told of every record, besides the log.
         log_fd: Where the log lines go, or None for nowhere.
+        waits: How long clients of translated answers hear nothing.
     """
 
     def __init__(
@@ -128,12 +131,14 @@ class App:
         notice: Notice,
         watchers: Sequence[Watcher] = (),
         log_fd: int | None = 1,
+        waits: Waits = Waits(),  # noqa: B008  a value that is never changed
     ) -> None:
         self.settings = settings
         self._load = load
         self._notice = notice
         self._watchers = list(watchers)
         self._log_fd = log_fd
+        self._waits = waits
         self._log: LogLines | None = None
         self.ledger: SqliteLedger | None = None
         self._clock = SystemClock()
@@ -184,7 +189,7 @@ class App:
             f"req_pg{secrets.token_hex(6)}",
             self._report,
             self._installs,
-            Gemini(Native(self._clock, meters)),
+            self._gemini(meters),
         )
         await self._refresh()
         self._tell_of_plan_tokens()
@@ -249,6 +254,12 @@ class App:
     async def _close_ledger(self) -> None:
         if self.ledger is not None:
             await asyncio.get_running_loop().run_in_executor(None, self.ledger.close)
+
+    def _gemini(self, meters: Meters) -> Gemini:
+        """Return what serves the exchanges of Gemini's routes."""
+        memory = SignatureMemory(self._clock.monotonic)
+        relay = Relay(self._clock, memory, self._waits, self._notice)
+        return Gemini(Native(self._clock, meters), relay)
 
     @property
     def addresses(self) -> tuple[Listen, Listen]:

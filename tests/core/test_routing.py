@@ -17,7 +17,6 @@ from passgate.core.routing import (
     PathKind,
     Routes,
     choose,
-    gemini_name,
     globs,
     kind_of,
     native_model,
@@ -436,26 +435,6 @@ def test_refused(
     ask = NO_ASK if model is None else Ask(model)
 
     assert expected == fault_of(lambda: choose(routes, who, kind, path, ask))
-
-
-@pytest.mark.parametrize(
-    ("model", "expected"),
-    [
-        ("gemini-3.8-flash", "gemini-3.8-flash"),
-        ("anthropic/gemini-3.8-flash", "gemini-3.8-flash"),
-        ("google/gemini-x[1m]", "gemini-x"),
-        ("models/gemini-x", "gemini-x"),
-        ("gemini/gemini-x", "gemini-x"),
-        ("gemini-", None),
-        ("anthropic/google/gemini-x", None),
-        ("my-gemini-x", None),
-        ("claude-x[1m]", None),
-        ("", None),
-    ],
-)
-def test_gemini_name(model: str, expected: str | None) -> None:
-    """A Gemini model is known by its name, and by that name with a known prefix or suffix."""
-    assert expected == gemini_name(model)
 
 
 def test_google_words() -> None:

@@ -170,3 +170,22 @@ def test_what_is_metered(method: str, path: str, status: int, *, metered: bool) 
     answer = AnswerHead(status, b"", {}, 0, chunked=False, keep_alive=True)
 
     assert metered == (upstream_of(upstream()).meter(head, answer) is not None)
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "expected"),
+    [
+        ("GET", None, b""),
+        ("POST", b"{}", b"\r\ncontent-type: application/json\r\ncontent-length: 2"),
+    ],
+)
+def test_asks(method: str, body: bytes | None, expected: bytes) -> None:
+    """A request of ours says where it goes, what it brings and whose it is, and no more."""
+    shown = Credential("up", CredentialKind.API_KEY, b"secret")
+    asked = upstream_of(upstream(prefix="/pre"))
+    got = asked.asks(method, "/v1beta/models", body, shown)
+    host = asked.origin.host
+    start = b"%s /pre/v1beta/models HTTP/1.1\r\nhost: %s\r\n" % (method.encode(), host)
+
+    assert (body or b"", b"secret") == (got.body, got.secret)
+    assert start + b"accept-encoding: identity" + expected + b"\r\nx-api-key: secret" == got.head

@@ -38,6 +38,7 @@ from passgate.core.settings import (
     UpstreamSettings,
 )
 from passgate.demo.upstream import Upstream
+from passgate.gateway.lanes import Waits
 
 T = TypeVar("T")
 
@@ -72,6 +73,7 @@ class Gateway:
         notices: What the operator was told.
         port: Of the data listener.
         admin_port: Of the operator's.
+        waits: How long clients of translated answers hear nothing.
     """
 
     def __init__(self, change: Callable[[Settings], Settings] = lambda settings: settings) -> None:
@@ -81,6 +83,7 @@ class Gateway:
         self.records: list[Record] = []
         self.notices: list[str] = []
         self.port = self.admin_port = 0
+        self.waits = Waits()
         self._change = change
         self._recorded = threading.Condition()
         self._loop = uvloop.new_event_loop()
@@ -119,7 +122,11 @@ class Gateway:
 
     async def _begin(self) -> None:
         self.app = App(
-            self.settings, notice=self.notices.append, watchers=[self._record], log_fd=None
+            self.settings,
+            notice=self.notices.append,
+            watchers=[self._record],
+            log_fd=None,
+            waits=self.waits,
         )
         await self.app.start()
         self.port, self.admin_port = self.app.data.address[1], self.app.admin.address[1]

@@ -14,7 +14,7 @@ from enum import Enum
 import msgspec
 
 from passgate.core.faults import Fault
-from passgate.core.meter import Metered, Metering
+from passgate.core.meter import Consumption, Metered
 from passgate.core.usage import MAX_WORD
 
 
@@ -196,7 +196,7 @@ class Tally:
     ) -> None:
         self.opened_s = opened_s
         self.opened_wall_s = opened_wall_s
-        self.metering: Metering | None = None
+        self.metering: Consumption | None = None
         self._secret = b""
         self.record = record = Record(datetime.fromtimestamp(opened_wall_s, UTC), id_)
         record.method = head.method
@@ -258,7 +258,7 @@ class Tally:
             record.error = fault.code if fault is not None else _ERRORS.get(ending)
         return record
 
-    def _metered(self, metering: Metering, *, complete: bool) -> None:
+    def _metered(self, metering: Consumption, *, complete: bool) -> None:
         """Note what the answer told of its usage; words that hold the credential are none."""
         record, first_s = self.record, metering.first_token_s
         if first_s is not None:

@@ -63,6 +63,10 @@ class UpstreamStale(Refused):
     """A reused connection ended without one byte of an answer."""
 
 
+class Told(Refused):
+    """A stream that we author failed after its head was sent, and its last event says so."""
+
+
 class DownstreamLeft(Exception):
     """The client is gone; nobody waits for the answer."""
 

@@ -151,7 +151,7 @@ def upward(
     line = b"%s %s%s HTTP/1.1\r\nhost: %s" % (head.method.encode(), to.prefix, head.target, to.host)
     if shown.kind is _BEARER and shown.secret.startswith(_OAUTH_TOKEN):
         fields = _with_beta(fields)
-    return line + fields + _credential_line(to.key_field, shown)
+    return line + fields + credential_line(to.key_field, shown)
 
 
 def downward(head: AnswerHead, credential: bytes) -> bytes:
@@ -227,7 +227,8 @@ def _with_beta(fields: bytes) -> bytes:
     return b"\r\n".join(lines)
 
 
-def _credential_line(key_field: bytes, shown: Credential) -> bytes:
+def credential_line(key_field: bytes, shown: Credential) -> bytes:
+    """Return the field that shows an upstream *shown*, with its CRLF in front; may be empty."""
     if shown.kind is _API_KEY:
         return b"\r\n%s: %s" % (key_field, shown.secret)
     if shown.kind is _BEARER:

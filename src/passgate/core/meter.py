@@ -45,6 +45,26 @@ class Metered(msgspec.Struct, frozen=True, gc=False):
 NOTHING = Metered()
 
 
+class Consumption(Protocol):
+    """What is known of an exchange's consumption while it runs, and when it is over.
+
+    Attributes:
+        first_token_s: When the first of the content came (monotonic), or None.
+    """
+
+    first_token_s: float | None
+
+    def running(self) -> tuple[int | None, bool]:
+        """Return the output tokens so far, and whether they are an estimate."""
+
+    def close(self, *, complete: bool) -> Metered:
+        """Return what was consumed; never raises.
+
+        Args:
+            complete: Whether the answer came to its end.
+        """
+
+
 class Meter(Protocol):
     """Reads the usage out of one answer's body: decoded, without framing, cut anywhere."""
 

@@ -13,6 +13,7 @@ from passgate.core import faults
 from passgate.core.auth import Client
 from passgate.core.exchange import Ask
 from passgate.core.faults import Refused
+from passgate.core.gemini.models import is_gemini
 from passgate.core.settings import RouteSettings, UpstreamKind
 
 
@@ -46,9 +47,6 @@ _CLOSED = re.compile(r"/v1/(?:organizations|oauth)(?:/|\Z)")
 _NATIVE = re.compile(r"/(?:v1beta|v1alpha|upload/v1beta)/")
 _NATIVE_MODEL = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/([^/]+):[A-Za-z]+")
 _MODELS = re.compile(r"/v1/models(?:/[^/]+)?")
-# ``anthropic/`` makes Claude Code list a model; the others are in use elsewhere, and
-# ``[1m]`` is how Claude Code asks for a large context.
-_GEMINI_NAME = re.compile(r"(?:(?:anthropic|google|gemini|models)/)?(gemini-.+?)(?:\[1m\])?")
 
 
 # First match wins.
@@ -99,15 +97,6 @@ def speaks_google(path: str, *, google_key: bool) -> bool:
     if _NATIVE.match(path) or _NATIVE_MODEL.fullmatch(path):
         return True
     return google_key and _MODELS.fullmatch(path) is not None
-
-
-def gemini_name(model: str) -> str | None:
-    """Return Google's name of a Gemini *model*, or None where it is none of those.
-
-    Clients know one also by an alias; see ``docs/gemini.md``.
-    """
-    found = _GEMINI_NAME.fullmatch(model) if "gemini-" in model else None
-    return found[1] if found else None
 
 
 def native_model(path: str) -> str:
@@ -213,7 +202,7 @@ def choose(routes: Routes, client: Client, kind: PathKind, path: str, ask: Ask) 
         Refused: The model is not open to *client*, or there is no route for it.
     """
     model = native_model(path) if kind is _NATIVE_MODEL_KIND else ask.model
-    named = (gemini_name(model) or model) if model is not None else None
+    named = (is_gemini(model) or model) if model is not None else None
     if client.models is not None and kind in (PathKind.MESSAGES, PathKind.NATIVE_MODEL):
         if model is None or named is None:
             raise Refused(faults.request("model: this key needs a body that names one"))

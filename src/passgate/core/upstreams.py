@@ -9,7 +9,7 @@ from passgate.core.credential import Credential
 from passgate.core.exchange import AnswerHead, Outbound, RequestHead
 from passgate.core.faults import Refused
 from passgate.core.gemini import meter as gemini_meter
-from passgate.core.headers import Origin, downward, upward
+from passgate.core.headers import Origin, credential_line, downward, upward
 from passgate.core.messages import renamed
 from passgate.core.meter import MeterFor
 from passgate.core.settings import UpstreamKind, UpstreamSettings
@@ -65,6 +65,29 @@ class PassThrough:
             length = len(body)  # came chunked, goes whole
         up = upward(head, self.origin, key, credential, length)
         return Outbound(up, body, credential.secret)
+
+    def asks(
+        self, method: str, target: str, body: bytes | None, credential: Credential
+    ) -> Outbound:
+        """Return a request of ours: what was translated, or what nobody else has asked.
+
+        Args:
+            method: ``GET`` or ``POST``.
+            target: Path and query.
+            body: JSON, or None.
+            credential: What the upstream is shown.
+        """
+        to = self.origin
+        head = b"%s %s%s HTTP/1.1\r\nhost: %s\r\naccept-encoding: identity" % (
+            method.encode(),
+            to.prefix,
+            target.encode(),
+            to.host,
+        )
+        if body is not None:
+            head += b"\r\ncontent-type: application/json\r\ncontent-length: %d" % len(body)
+        head += credential_line(to.key_field, credential)
+        return Outbound(head, body or b"", credential.secret)
 
     def meter(self, head: RequestHead, answer: AnswerHead) -> MeterFor | None:
         """Return what meters *answer*, or None where it tells no usage that is billed.

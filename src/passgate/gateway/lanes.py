@@ -85,6 +85,29 @@ class Exchange:
     tally: Tally
     slot: Slot
 
+    def commits(self, status: int) -> None:
+        """Take note that the client is sent *status*; nothing can be repeated any more."""
+        self.tally.record.status = status
+        self.body = None
+        self.slot.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long a client that waits for a translated answer hears nothing, in seconds.
+
+    Attributes:
+        hold_s: From its request on, its status is held: it can still be another.
+        ping_s: From then on, at most between two events. Clients give up after 300 s of
+            silence, and some networks after a minute.
+        key_s: At most that is waited for a key which rests, rather than show another one
+            in the middle of a turn.
+    """
+
+    hold_s: float = 15.0
+    ping_s: float = 15.0
+    key_s: float = 10.0
+
 
 async def repeated(
     outbound: Outbound, lane: Lane, down: Downstream, sent: Callable[[], None]

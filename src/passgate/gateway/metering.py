@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from passgate.core.exchange import AnswerHead, RequestHead
-from passgate.core.meter import Metering
+from passgate.core.gemini.stream import Translation, Verdict
+from passgate.core.meter import NOTHING, Metered, Metering
 from passgate.core.upstreams import PassThrough
+from passgate.core.usage import NO_USAGE, Usage
 from passgate.gateway.interfaces import Codings
 
 
@@ -60,3 +62,57 @@ class Meters:
 
     def _failed(self) -> None:
         self.failures += 1
+
+
+class Spent:
+    """What the attempts and hops of one translated exchange consumed, together.
+
+    A ``Consumption``: an answer that the client never saw was billed all the same.
+
+    Args:
+        monotonic: Tells the time.
+    """
+
+    __slots__ = ("_attempts", "_monotonic", "first_token_s")
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._attempts: list[Translation] = []
+        self.first_token_s: float | None = None
+
+    def begins(self, attempt: Translation) -> Translation:
+        """Have *attempt* counted from now on."""
+        self._attempts.append(attempt)
+        return attempt
+
+    def tells(self) -> None:
+        """Take note that the client is told something of the answer."""
+        if self.first_token_s is None:
+            self.first_token_s = self._monotonic()
+
+    def running(self) -> tuple[int | None, bool]:
+        """Return the output tokens so far, and whether they are an estimate."""
+        return self._usage().output_tokens, False
+
+    def close(self, *, complete: bool) -> Metered:
+        """Return what was consumed."""
+        usage = self._usage()
+        if usage == NO_USAGE:
+            return NOTHING
+        last = self._attempts[-1]
+        final = complete and last.verdict is Verdict.COMPLETE
+        reason = last.stop_reason or last.finish
+        return Metered(
+            "final" if final else "partial", usage, last.model_served or None, reason or None
+        )
+
+    def _usage(self) -> Usage:
+        """Return the sum of all attempts; a count that none of them told was not told."""
+        told = [attempt.tokens.all for attempt in self._attempts]
+        if len(told) == 1:
+            return told[0]
+        sums = {}
+        for name in Usage.__struct_fields__:
+            counts = [n for usage in told if (n := getattr(usage, name)) is not None]
+            sums[name] = sum(counts) if counts else None
+        return Usage(**sums)

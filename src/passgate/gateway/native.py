@@ -57,10 +57,10 @@ class Native:
         del body, outbound
         answer = await opening
         tally.answered(answer.head, monotonic(), credential.secret)
-        tally.metering = self._meters.meter(lane.upstream, head, answer.head)
-        tap = _Copy(tally.metering) if self._tells(exchange, answer.head, several) else None
+        tally.metering = meter = self._meters.meter(lane.upstream, head, answer.head)
+        tap = _Copy(meter) if self._tells(exchange, answer.head, several) else None
         reply_head = lane.upstream.reply_head(answer.head, credential)
-        ending = await answer.splice(down, reply_head, tap or tally.metering)
+        ending = await answer.splice(down, reply_head, tap or meter)
         if tap is not None:
             self._learn(exchange, keys, key, answer.head, bytes(tap.held))
         elif several and exchange.kind is PathKind.NATIVE_MODEL:

@@ -12,7 +12,7 @@ from functools import partial
 from passgate.core import auth, faults, messages, routing
 from passgate.core.auth import Client
 from passgate.core.exchange import NO_ASK, Ask, Ending, RequestHead, Tally
-from passgate.core.faults import DownstreamLeft, Drained, Fault, Refused, Source
+from passgate.core.faults import DownstreamLeft, Drained, Fault, Refused, Source, Told
 from passgate.core.known import Known
 from passgate.core.routing import PathKind
 from passgate.gateway import local
@@ -84,7 +84,8 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001  the one place; what is not a Refused is our bug
             fault = error.fault if isinstance(error, Refused) else faults.INTERNAL
             ending = _ending_of(fault)
-            _refuse(fault, down, tally)
+            if not isinstance(error, Told):
+                _refuse(fault, down, tally)
             if fault is faults.INTERNAL:
                 self.on_bug(error)
         finally:
@@ -139,9 +140,9 @@ class Pipeline:
                 slot.release()  # the body was kept till now
             tally.answered(answer.head, self._clock.monotonic(), credential.secret)
             lane.judge(credential, answer.head.status)
-            tally.metering = self._meters.meter(lane.upstream, head, answer.head)
+            tally.metering = tap = self._meters.meter(lane.upstream, head, answer.head)
             reply_head = lane.upstream.reply_head(answer.head, credential)
-            return await answer.splice(down, reply_head, tally.metering)
+            return await answer.splice(down, reply_head, tap)
         finally:
             slot.leave()
 

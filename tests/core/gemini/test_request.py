@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from passgate.core.faults import Refused
-from passgate.core.gemini.request import read
+from passgate.core.gemini.request import continued, read
 from tests.core.gemini.asks import (
     FLASH,
     HI,
@@ -843,3 +843,10 @@ def test_the_client_s_own_bytes() -> None:
 
     assert b'"args":{"a": 1.0e2, "b":[ ]}' in read(body, FLASH).body(PLAIN)
     assert read(body, FLASH).body(PLAIN) == read(bytearray(body), FLASH).body(PLAIN)
+
+
+def test_continued() -> None:
+    """The next hop is asked for with the same request, and the token that was given."""
+    body = b'{"contents":[]}'
+
+    assert {"contents": [], "continuationToken": 'a"b'} == json.loads(continued(body, 'a"b'))

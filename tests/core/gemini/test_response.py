@@ -8,8 +8,8 @@ import pytest
 
 from passgate.core import faults
 from passgate.core.gemini import errors
-from passgate.core.gemini.events import PING, MessageStop
-from passgate.core.gemini.response import Streamed, Whole, counted, folded
+from passgate.core.gemini.events import PING, MessageStop, encode
+from passgate.core.gemini.response import Streamed, Whole, counted, folded, nothing
 from passgate.core.gemini.stream import Translation, Verdict
 from tests.core.gemini.google import call, chunk, sse, stop, text, thought, wanted
 from tests.core.gemini.grammar import told_by
@@ -125,3 +125,18 @@ def test_only_a_complete_stream_is_folded() -> None:
 def test_counted(body: bytes, expected: bytes | None) -> None:
     """The count, or None: never an estimate."""
     assert expected == counted(body)
+
+
+def test_nothing() -> None:
+    """Who wants no token gets a message without one, streamed or whole."""
+    events = nothing("gemini-x", "msg_1")
+    whole = json.loads(folded(events))
+
+    assert ("msg_1", "gemini-x", [], "max_tokens", 0) == (
+        whole["id"],
+        whole["model"],
+        whole["content"],
+        whole["stop_reason"],
+        whole["usage"]["output_tokens"],
+    )
+    assert encode(events).endswith(b'{"type":"message_stop"}\n\n')

@@ -41,12 +41,14 @@ from passgate.gateway import interfaces
 from passgate.gateway.admission import Admission
 from passgate.gateway.gemini import Gemini
 from passgate.gateway.interfaces import Downstream
-from passgate.gateway.lanes import Lane, Snapshot
+from passgate.gateway.lanes import Lane, Snapshot, Waits
 from passgate.gateway.local import Readiness
 from passgate.gateway.metering import Meters
 from passgate.gateway.native import Native
 from passgate.gateway.pipeline import Pipeline
 from passgate.gateway.recorder import Recorder
+from passgate.gateway.relay import Relay
+from passgate.gateway.signatures import SignatureMemory
 from tests import strict
 from tests.strict import Message
 
@@ -386,7 +388,10 @@ class Bed:
             "req_",
             self.bugs.append,
             Installs(None, bytes, self.clock),
-            Gemini(Native(self.clock, meters)),
+            Gemini(
+                Native(self.clock, meters),
+                Relay(self.clock, SignatureMemory(self.clock.monotonic), Waits(), print),
+            ),
         )
         self.listener = Listener(self._handle, limits, self.outbox, self.bugs.append)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 
+import msgspec
+
 from passgate.core.gemini.body import Format, Request, refused, shown
 from passgate.core.gemini.body import read as read_body
 from passgate.core.gemini.models import Model, model_of
@@ -324,3 +326,8 @@ def _frame(runs: Runs, offered: Offer, config: GenerationConfig) -> Generate:
         tool_config=offered.config,
         generation_config=config,
     )
+
+
+def continued(body: bytes, token: str) -> bytes:
+    """Return the request for the next hop of the answer to *body*: the same, and *token*."""
+    return b'%s,"continuationToken":%s}' % (body[:-1], msgspec.json.encode(token))

@@ -19,11 +19,15 @@ from passgate.core.gemini.events import (
     BlockStart,
     Delta,
     Details,
+    End,
+    EndUsage,
     Event,
     InputDelta,
     Message,
     MessageDelta,
     MessageStart,
+    MessageStop,
+    StartUsage,
     StopDetails,
     TextBlock,
     TextDelta,
@@ -212,6 +216,14 @@ def folded(events: Iterable[Event]) -> bytes:
             ),
         )
     )
+
+
+def nothing(model: str, message_id: str) -> list[Event]:
+    """Return the events of an answer to who wants no token: there is nothing to ask Google."""
+    start = StartUsage(0, 0, 0, 0)
+    message = Message(message_id, "message", "assistant", (), model, None, None, start)
+    end = MessageDelta(End("max_tokens"), EndUsage(0, 0, 0, 0, Details(0)))
+    return [MessageStart(message), end, MessageStop()]
 
 
 class _Count(msgspec.Struct, rename="camel"):
