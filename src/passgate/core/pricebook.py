@@ -5,6 +5,7 @@ Whoever drives it asks a price list for what stands in ``asks`` and tells it the
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -38,11 +39,12 @@ _Context = tuple[str | None, ...]
 
 
 class _Plain(NamedTuple):
-    """The rates of a context on one day, where one tier is all there is."""
+    """The rates of a context on one day, for an input of at most so many tokens."""
 
     day: int
     status: str
     factor: int
+    most_input_tokens: int
     tier: pricing.Tier
 
 
@@ -99,32 +101,37 @@ class PriceBook:
         plain = self._plain.get(_context_of(record))
         if plain is None or record.iterations is not None or record.web_searches:
             return None
-        day, status, factor, tier = plain
+        day, status, factor, most, tier = plain
         if day != record.ts.toordinal() or not pricing.is_told(record):
             return None
+        fresh = record.input_tokens or 0
+        read, write = record.cache_read_tokens or 0, record.cache_write_5m_tokens or 0
+        hour = record.cache_write_1h_tokens or 0
+        if fresh + read + write + hour > most:
+            return None
         tokens = (
-            record.input_tokens * tier.input_rate  # type: ignore[operator]  # both are told
-            + record.output_tokens * tier.output_rate  # type: ignore[operator]
-            + (record.cache_read_tokens or 0) * tier.cache_read_rate
-            + (record.cache_write_5m_tokens or 0) * tier.cache_write_5m_rate
-            + (record.cache_write_1h_tokens or 0) * tier.cache_write_1h_rate
+            fresh * tier.input_rate
+            + (record.output_tokens or 0) * tier.output_rate
+            + read * tier.cache_read_rate
+            + write * tier.cache_write_5m_rate
+            + hour * tier.cache_write_1h_rate
         )
         return pricing.nano_usd(tokens * factor), status
 
     def _remember(self, record: Record, key: Key) -> None:
-        """Keep the rates of the context of *record*, if they do not hang on its length."""
+        """Keep the rates of the context of *record*, those of the shortest inputs."""
         schedule, day = self._known.get(key), record.ts.toordinal()
         if not schedule:
             return  # it is not billed by that
         rates = pricing.rates_on(schedule, day)
-        if len(rates.tiers) == 1:
-            modal = record.route == _NATIVE and rates.modal
-            factor = rates.us_factor if record.inference_geo == _US else rates.factor
-            if len(self._plain) >= _MOST_KEYS:
-                self._plain.clear()
-            self._plain[_context_of(record)] = _Plain(
-                day, APPROXIMATE if modal else rates.status, factor, rates.tiers[0]
-            )
+        modal = record.route == _NATIVE and rates.modal
+        factor = rates.us_factor if record.inference_geo == _US else rates.factor
+        most = rates.tiers[1].above_tokens if len(rates.tiers) > 1 else sys.maxsize
+        if len(self._plain) >= _MOST_KEYS:
+            self._plain.clear()
+        self._plain[_context_of(record)] = _Plain(
+            day, APPROXIMATE if modal else rates.status, factor, most, rates.tiers[0]
+        )
 
     def cost_now(self, record: Record) -> int | None:
         """Return what *record* costs as it stands, where its price is known; nobody waits."""
