@@ -5,7 +5,6 @@ Whoever drives it asks a price list for what stands in ``asks`` and tells it the
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -35,6 +34,7 @@ Prices = dict[str, Price]
 
 
 _US, _NATIVE = "us", "native"
+_NO_BORDER = 1 << 62
 _Context = tuple[str | None, ...]
 
 
@@ -126,7 +126,7 @@ class PriceBook:
         rates = pricing.rates_on(schedule, day)
         modal = record.route == _NATIVE and rates.modal
         factor = rates.us_factor if record.inference_geo == _US else rates.factor
-        most = rates.tiers[1].above_tokens if len(rates.tiers) > 1 else sys.maxsize
+        most = rates.tiers[1].above_tokens if len(rates.tiers) > 1 else _NO_BORDER
         if len(self._plain) >= _MOST_KEYS:
             self._plain.clear()
         self._plain[_context_of(record)] = _Plain(
