@@ -58,6 +58,7 @@ from passgate.gateway.admission import Admission
 from passgate.gateway.gemini import Gemini
 from passgate.gateway.interfaces import CredentialSource, Watcher
 from passgate.gateway.lanes import Lane, Snapshot, Waits
+from passgate.gateway.listing import Listing
 from passgate.gateway.local import Readiness
 from passgate.gateway.metering import Meters
 from passgate.gateway.native import Native
@@ -259,7 +260,7 @@ class App:
         """Return what serves the exchanges of Gemini's routes."""
         memory = SignatureMemory(self._clock.monotonic)
         relay = Relay(self._clock, memory, self._waits, self._notice)
-        return Gemini(Native(self._clock, meters), relay)
+        return Gemini(Native(self._clock, meters), relay, Listing(self._clock, meters))
 
     @property
     def addresses(self) -> tuple[Listen, Listen]:
@@ -505,10 +506,10 @@ class App:
         await self.data.close()
         await self._feed.close()
         await self.admin.close()
+        self._recorder.flush()  # it may start what looks prices up, which then must end, too
         await self._tasks.cancel_all()
         for lane in self._lanes.values():
             lane.pool.close()
-        self._recorder.flush()
         await self._close_ledger()
         await asyncio.get_running_loop().run_in_executor(None, self._installs.close)
         if self._log is not None:

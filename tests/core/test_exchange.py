@@ -18,6 +18,7 @@ from passgate.core.exchange import (
     Record,
     RequestHead,
     Tally,
+    ending_of,
 )
 from passgate.core.faults import Fault
 from passgate.core.meter import NOTHING, Metered, Metering
@@ -304,3 +305,19 @@ ASKED = {
 def test_field(raw: str, expected: bytes) -> None:
     """Any field can be asked for by its name, however it is spelt and repeated."""
     assert expected == RequestHead(raw_fields=raw.encode()).field(b"accept")
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (faults.INTERNAL, Ending.FAILED),
+        (faults.ANSWER_TIMEOUT, Ending.TIMED_OUT),
+        (faults.UNREACHABLE, Ending.UPSTREAM_BROKE),
+        (faults.KEY, Ending.REFUSED),
+        (faults.CREDENTIAL, Ending.REFUSED),
+    ],
+    ids=lambda each: getattr(each, "code", ""),
+)
+def test_ending_of(fault: Fault, expected: Ending) -> None:
+    """Who caused a fault decides how the exchange is said to have ended."""
+    assert expected is ending_of(fault)

@@ -355,6 +355,17 @@ NATIVE_PATH = "/v1beta/models/gemini-x:generateContent"
             ROUTES, MODELS, "/v1/models", None, ("models", "last", None), id="a list of both"
         ),
         pytest.param(
+            ROUTES, MODELS, "/v1/models/claude-4", None, ("*", "last", None), id="one of Claude's"
+        ),
+        pytest.param(
+            ROUTES,
+            MODELS,
+            "/v1/models/anthropic%2Fgemini-x",
+            None,
+            ("models", "last", None),
+            id="one of Gemini's",
+        ),
+        pytest.param(
             ONLY_GOOGLE, MODELS, "/v1/models", None, ("models", "google", None), id="Gemini's alone"
         ),
         pytest.param(ROUTES, MESSAGES, "", "gemini-x", ("gemini-*", "google", None), id="Gemini"),

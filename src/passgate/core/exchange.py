@@ -13,7 +13,7 @@ from enum import Enum
 
 import msgspec
 
-from passgate.core.faults import Fault
+from passgate.core.faults import INTERNAL, Fault, Source
 from passgate.core.meter import Consumption, Metered
 from passgate.core.usage import MAX_WORD
 
@@ -287,6 +287,16 @@ class Tally:
 _COMPLETE = Ending.COMPLETE
 # A fault after the head was sent has no Fault to name it.
 _ERRORS = {Ending.UPSTREAM_BROKE: "upstream", Ending.TIMED_OUT: "timeout"}
+
+
+def ending_of(fault: Fault) -> Ending:
+    """Return how an exchange ended that was not served for *fault*."""
+    if fault is INTERNAL:
+        return Ending.FAILED
+    if fault.code == "timeout":
+        return Ending.TIMED_OUT
+    return Ending.UPSTREAM_BROKE if fault.source is Source.UPSTREAM else Ending.REFUSED
+
 
 _MAX_NAME = 200
 _MAX_PATH = 1024

@@ -57,7 +57,8 @@ class Known:
         rename: str | None,
     ) -> Outbound:
         """Return the request as *upstream* will see it; see ``PassThrough.prepare``."""
-        whole = body is not None and rename is None and _LENGTH in head.said
+        same = body is not None and len(body) == head.length
+        whole = same and rename is None and _LENGTH in head.said
         if whole and self._upstream is upstream and self._credential is credential:
             return Outbound(head.said[_LENGTH].join(self._parts), body, credential.secret)
         made = upstream.prepare(head, body, self.key, credential, rename)

@@ -211,12 +211,18 @@ def choose(routes: Routes, client: Client, kind: PathKind, path: str, ask: Ask) 
     if kind in NATIVE_KINDS:
         return _found(routes.native, model or "")
     if model is None or named is None:
-        listed = routes.models if kind is _MODELS_KIND else None
+        listed = routes.models if kind is _MODELS_KIND and _of_gemini(path) else None
         return _found(listed or routes.rest, "")
     for rule in routes.rules:
         if rule.matches is None or rule.matches.fullmatch(named):
             return rule
     raise Refused(faults.no_route(model))
+
+
+def _of_gemini(path: str) -> bool:
+    """Return whether *path* lists models, or is one Gemini model's: others are Claude's own."""
+    one = path.removeprefix("/v1/models")
+    return not one or is_gemini(unquote(one[1:])) is not None
 
 
 def _found(route: Route | None, model: str) -> Route:

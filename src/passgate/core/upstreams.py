@@ -61,8 +61,8 @@ class PassThrough:
                 raise Refused(faults.request("content-encoding: this route needs a plain body"))
             body = renamed(body, rename)
             length = len(body)
-        elif body is not None and head.length is None:
-            length = len(body)  # came chunked, goes whole
+        elif body is not None and len(body) != head.length:
+            length = len(body)  # came chunked, goes whole; or something was cut
         up = upward(head, self.origin, key, credential, length)
         return Outbound(up, body, credential.secret)
 

@@ -7,6 +7,7 @@ from passgate.core.exchange import Ending
 from passgate.core.faults import Refused
 from passgate.core.routing import NATIVE_KINDS, PathKind
 from passgate.gateway.lanes import Exchange
+from passgate.gateway.listing import Listing
 from passgate.gateway.native import Native
 from passgate.gateway.relay import Relay
 
@@ -17,17 +18,32 @@ class Gemini:
     Args:
         native: Serves Google's own paths.
         relay: Serves Messages requests.
+        listing: Serves the list of models.
     """
 
-    def __init__(self, native: Native, relay: Relay) -> None:
+    def __init__(self, native: Native, relay: Relay, listing: Listing) -> None:
         self._native = native
         self._relay = relay
+        self._listing = listing
 
     async def serve(self, exchange: Exchange) -> Ending:
-        """Serve one exchange; say how it ended, or raise why it was not served."""
-        keys = exchange.snapshot.lanes[exchange.route.upstream].keys
-        if keys is not None and exchange.kind in NATIVE_KINDS:
+        """Serve one exchange; say how it ended, or raise why it was not served.
+
+        Raises:
+            Refused: What is asked for belongs to the Messages API, and has no translation.
+        """
+        native = exchange.snapshot.routes.native
+        upstream = exchange.route.upstream
+        if exchange.kind is PathKind.MODELS and native is not None:
+            upstream = native.upstream
+        lane = exchange.snapshot.lanes[upstream]
+        keys = lane.keys
+        if keys is None:
+            raise Refused(faults.NOT_FOUND)
+        if exchange.kind in NATIVE_KINDS:
             return await self._native.serve(exchange, keys)
-        if keys is not None and exchange.kind is PathKind.MESSAGES:
+        if exchange.kind is PathKind.MESSAGES:
             return await self._relay.serve(exchange, keys)
+        if exchange.kind is PathKind.MODELS and exchange.down.head.method == "GET":
+            return await self._listing.serve(exchange, lane, keys)
         raise Refused(faults.NOT_FOUND)

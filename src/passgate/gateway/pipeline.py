@@ -11,8 +11,9 @@ from functools import partial
 
 from passgate.core import auth, faults, messages, routing
 from passgate.core.auth import Client
-from passgate.core.exchange import NO_ASK, Ask, Ending, RequestHead, Tally
-from passgate.core.faults import DownstreamLeft, Drained, Fault, Refused, Source, Told
+from passgate.core.exchange import NO_ASK, Ask, Ending, RequestHead, Tally, ending_of
+from passgate.core.faults import DownstreamLeft, Drained, Fault, Refused, Told
+from passgate.core.gemini.minted import without_minted
 from passgate.core.known import Known
 from passgate.core.routing import PathKind
 from passgate.gateway import local
@@ -83,7 +84,7 @@ class Pipeline:
             down.abort()
         except Exception as error:  # noqa: BLE001  the one place; what is not a Refused is our bug
             fault = error.fault if isinstance(error, Refused) else faults.INTERNAL
-            ending = _ending_of(fault)
+            ending = ending_of(fault)
             if not isinstance(error, Told):
                 _refuse(fault, down, tally)
             if fault is faults.INTERNAL:
@@ -126,6 +127,8 @@ class Pipeline:
                 del body  # whoever serves it lets it go
                 return await self._gemini.serve(exchange)
             credential = lane.source.cached or await lane.source.current()
+            if snapshot.routes.models is not None and body is not None:
+                body = without_minted(body)
             outbound = known.outbound(lane.upstream, head, body, credential, route.rename)
             tally.sent(self._clock.monotonic())
             repeats = lane.retry_stale and (body is not None or head.length == 0)
@@ -220,13 +223,3 @@ def _refuse(fault: Fault, down: Downstream, tally: Tally) -> None:
     google_key = b"x-goog-api-key" in down.head.said
     google = routing.speaks_google(down.head.path, google_key=google_key)
     down.answer(*faults.answer(fault, tally.record.id, google=google))
-
-
-def _ending_of(fault: Fault) -> Ending:
-    if fault is faults.INTERNAL:
-        return Ending.FAILED
-    if fault.code == "timeout":
-        return Ending.TIMED_OUT
-    if fault.source is Source.UPSTREAM:
-        return Ending.UPSTREAM_BROKE
-    return Ending.REFUSED

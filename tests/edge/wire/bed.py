@@ -42,6 +42,7 @@ from passgate.gateway.admission import Admission
 from passgate.gateway.gemini import Gemini
 from passgate.gateway.interfaces import Downstream
 from passgate.gateway.lanes import Lane, Snapshot, Waits
+from passgate.gateway.listing import Listing
 from passgate.gateway.local import Readiness
 from passgate.gateway.metering import Meters
 from passgate.gateway.native import Native
@@ -391,6 +392,7 @@ class Bed:
             Gemini(
                 Native(self.clock, meters),
                 Relay(self.clock, SignatureMemory(self.clock.monotonic), Waits(), print),
+                Listing(self.clock, meters),
             ),
         )
         self.listener = Listener(self._handle, limits, self.outbox, self.bugs.append)
