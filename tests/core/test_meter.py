@@ -127,3 +127,14 @@ def test_fails_at_the_end() -> None:
 
     assert [] == meter.failures
     assert (NOTHING, [1]) == (tap.close(complete=True), meter.failures)
+
+
+def test_looked_at_while_it_runs() -> None:
+    """Who asks before the end changes nothing: what comes after is read as well."""
+    tap, _, _ = metering()
+    tap.feed(b"a")
+    before = tap.close(complete=False)
+    tap.feed(b"b")
+
+    assert ("partial", Usage(input_tokens=1)) == (before.kind, before.usage)
+    assert Metered("final", Usage(input_tokens=2)) == tap.close(complete=True)

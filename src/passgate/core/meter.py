@@ -151,16 +151,15 @@ class Metering:
         return (None, False) if self._meter is None else self._meter.running()
 
     def close(self, *, complete: bool) -> Metered:
-        """Return what was read; never raises.
+        """Return what was read, at the end or so far; never raises, and reads on.
 
         Args:
             complete: Whether the body came to its end.
         """
-        meter, self.feed = self._meter, _ignore
-        if meter is None:
+        if self._meter is None:
             return NOTHING
         try:
-            return meter.close(complete=complete)
+            return self._meter.close(complete=complete)
         except Exception:  # noqa: BLE001  as while it ran
             self._switch_off()
             return NOTHING

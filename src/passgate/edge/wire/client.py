@@ -367,10 +367,13 @@ class ClientConnection(asyncio.Protocol):
     def ended(self) -> bool:
         """Whether an idle connection has ended without the loop having told us yet."""
         if self._look is None:
+            descriptor = self._transport.get_extra_info("socket").fileno()
+            if descriptor < 0:
+                return True  # it is closed, and we are about to be told
             poll = select.poll()
-            poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+            poll.register(descriptor, select.POLLIN)
             self._look = poll.poll
-        return bool(self._look(0))
+        return self._transport.is_closing() or bool(self._look(0))
 
     # Back-pressure.
 
