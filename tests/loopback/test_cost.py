@@ -131,12 +131,12 @@ def test_foreseen(tmp_path: Path) -> None:
     """The price of a stream is looked up while it runs, so that its record has it."""
     with running(state_dir=tmp_path) as gateway:
         with gateway.connect() as connection:
-            connection.sendall(gateway.post(message("slow-500-20", stream=True)))
+            connection.sendall(gateway.post(message("slow-50-1000", stream=True)))
             while b"content_block_delta" not in connection.recv(65_536):
                 pass
             gateway.call(gateway.app._look_at_files())
             book = gateway.app._prices.book
-            eventually(lambda: any(key.model == "slow-500-20" for key in book._known))
+            eventually(lambda: any(key.model == "slow-50-1000" for key in book._known))
         [record] = gateway.recorded()
 
     assert ("partial", "unknown") == (record.usage, record.price_status)

@@ -48,7 +48,7 @@ FIELDS = re.findall(
     queued_ms ttfb_ms first_token_ms duration_ms bytes_up bytes_down input_tokens output_tokens
     cache_read_tokens cache_write_5m_tokens cache_write_1h_tokens thinking_tokens cost_nusd usage
     stop_reason session agent parent_agent upstream_request_id peer attempts web_searches speed
-    service_tier inference_geo price_status
+    service_tier inference_geo price_status iterations
     """,
 )
 
@@ -380,7 +380,7 @@ def test_text_log(directory: Path, beside: Beside, how: str) -> None:
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ status=200 ending=complete duration_ms=[\d.]+ "
         r"client=test method=POST path=/v1/messages model=claude-sonnet-4-5 upstream=anthropic "
-        r"id=req_pg[0-9a-f]+\n",
+        r"in=\d+ cached=\d+ out=\d+ id=req_pg[0-9a-f]+\n",
         first,
     )
     assert r"model=cl\xe4ude-\u2603 " in snow
