@@ -56,8 +56,8 @@ lint: $(VENV)/.dev ## check format and style, change nothing
 type: $(VENV)/.dev ## check the types
 	@$(VENV)/bin/mypy
 
-bench: $(VENV)/.run ## measure the gateway beside nginx on this machine (Linux, five minutes)
-	@$(PY) -m bench
+bench: $(VENV)/.run ## measure the gateway beside nginx on this machine (Linux, six minutes; ARGS="--only gemini")
+	@$(PY) -m bench $(ARGS)
 
 attack: $(VENV)/.test ## attack the gateway with raw bytes, and nginx beside it (two minutes)
 	@$(PY) -m tests.attack

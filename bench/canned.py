@@ -20,6 +20,11 @@ EVENTS_MODEL: Final = "bench-events-{count}"
 SLOW_MODEL: Final = "bench-slow-{per_s}-{count}"
 """A model that answers with *count* stamped events, *per_s* of them each second."""
 
+GEMINI_MODEL: Final = "gemini-bench-slow-{per_s}-{count}"
+"""The same of Google's API: a Gemini model, which a Messages request can name as well."""
+
+GEMINI_PATH: Final = "/v1beta/models/{model}:streamGenerateContent?alt=sse"
+
 UPLOAD_PATH: Final = "/v1/files"
 DOWNLOAD_PATH: Final = "/v1/files/bench_{size}/content"
 
@@ -159,6 +164,29 @@ def events(count: int) -> tuple[bytes, ...]:
 def stamped(sent_ns: int) -> bytes:
     """Return an event that says when it was written."""
     return _DELTA % (b"sent at %020d ns" % sent_ns)
+
+
+def gemini_stamped(sent_ns: int) -> bytes:
+    """Return an event of Google's that says when it was written."""
+    text_ = f"sent at {sent_ns:020d} ns"
+    return _gemini({"content": {"role": "model", "parts": [{"text": text_}]}, "index": 0})
+
+
+def gemini_closing() -> bytes:
+    """Return the last event of Google's."""
+    return _gemini({"content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": "STOP"})
+
+
+def _gemini(candidate: dict[str, object]) -> bytes:
+    # As much beside the text as Google says with each piece.
+    usage = {"promptTokenCount": 512, "candidatesTokenCount": 300, "totalTokenCount": 812}
+    said = {
+        "candidates": [candidate],
+        "usageMetadata": usage,
+        "modelVersion": "gemini-bench",
+        "responseId": "bench0000000000000000",
+    }
+    return f"data: {json.dumps(said, separators=(',', ':'))}\r\n\r\n".encode()
 
 
 def upload_body(size: int) -> bytes:

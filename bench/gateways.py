@@ -43,6 +43,15 @@ kind = "anthropic"
 base_url = "{base_url}"
 credential = {{ kind = "api_key", env = "BENCH_UPSTREAM_KEY" }}
 {ca_line}
+[upstream.gemini]
+kind = "gemini"
+base_url = "{base_url}"
+credential = {{ kind = "api_key", env = "BENCH_UPSTREAM_KEY" }}
+{ca_line}
+[[route]]
+model = "gemini-*"
+upstream = "gemini"
+
 [[route]]
 model = "*"
 upstream = "anthropic"

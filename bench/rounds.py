@@ -59,8 +59,13 @@ def measured(
         first = turn % len(gateways)
         for workload in workloads:
             for gateway in (*gateways[first:], *gateways[:first]):
-                if workload.direct or gateway.name != "direct":
+                if gateway.name == "passgate" or _can(gateway, workload):
                     yield _measurement(turn + 1, bed, gateway, workload, scale)
+
+
+def _can(gateway: Gateway, workload: Workload) -> bool:
+    """Return whether another than passgate can be put under a load."""
+    return not workload.ours and (workload.direct or gateway.name != "direct")
 
 
 def _measurement(

@@ -26,6 +26,7 @@ from bench import canned
 _LINE: Final = re.compile(rb"(GET|POST) (/[^ ?]*)")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _MODEL: Final = re.compile(rb'"model"\s*:\s*"bench-(message|events|slow)(?:-(\d+))?(?:-(\d+))?"')
+_GEMINI: Final = re.compile(rb"/v1beta/models/gemini-bench-slow-(\d+)-(\d+):streamGenerateContent")
 _DOWNLOAD: Final = re.compile(rb"/v1/files/bench_(\d+)/content")
 
 # A model name stands at the front of the bodies that the load driver sends.
@@ -85,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._pieces: Iterator[bytes] = iter(())
         self._timer: asyncio.TimerHandle | None = None
         self._full = self._lost = False
+        self._stamped, self._closing = canned.stamped, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; every write is tried at once, and what the socket refuses counts as full."""
@@ -142,6 +144,9 @@ class Connection(asyncio.Protocol):
     def _answer(self, ask: Ask, front: bytes) -> None:
         if not ask.has_credential or self._left < 0:
             self._refuse(b"401 Unauthorized" if self._left >= 0 else b"400 Bad Request")
+        elif found := _GEMINI.fullmatch(ask.path):
+            self._stamped, self._closing = canned.gemini_stamped, canned.gemini_closing()
+            self._begin_slowly(int(found[1]), int(found[2]))
         elif model := _MODEL.search(front):
             self._answer_model(model)
         elif found := _DOWNLOAD.fullmatch(ask.path):
@@ -158,10 +163,8 @@ class Connection(asyncio.Protocol):
             case b"events":
                 self._stream(_events(int(model[2])))
             case _:
-                self._write_apart(canned.STREAM_HEAD)
-                self._write_apart(canned.chunk(b"".join(canned.opening())))
-                period_s = 1 / int(model[2])
-                self._write_slowly(int(model[3]), period_s, self._loop.time() + period_s)
+                self._stamped, self._closing = canned.stamped, b"".join(canned.closing())
+                self._begin_slowly(int(model[2]), int(model[3]), b"".join(canned.opening()))
 
     def _stream(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -174,18 +177,25 @@ class Connection(asyncio.Protocol):
         piece = next(self._pieces, None)
         return piece is not None and self._write_apart(piece)
 
+    def _begin_slowly(self, per_s: int, count: int, opening: bytes = b"") -> None:
+        """Begin a stream of *count* stamped events, *per_s* of them each second."""
+        self._write_apart(canned.STREAM_HEAD)
+        if opening:
+            self._write_apart(canned.chunk(opening))
+        self._write_slowly(count, 1 / per_s, self._loop.time() + 1 / per_s)
+
     def _write_slowly(self, left: int, period_s: float, due_s: float) -> None:
         """Write *left* stamped events, the next one when *due_s* has come."""
         if left == 0:
             self._timer = None
-            self._write_apart(canned.chunk(b"".join(canned.closing())))
+            self._write_apart(canned.chunk(self._closing))
             self._write_apart(canned.LAST_CHUNK)
             return
         wait_s = max(0.0, due_s - self._loop.time())
         self._timer = self._loop.call_later(wait_s, self._write_stamped, left, period_s, due_s)
 
     def _write_stamped(self, left: int, period_s: float, due_s: float) -> None:
-        self._write_apart(canned.chunk(canned.stamped(time.monotonic_ns())))
+        self._write_apart(canned.chunk(self._stamped(time.monotonic_ns())))
         self._write_slowly(left - 1, period_s, due_s + period_s)
 
     def _write_apart(self, piece: bytes) -> bool:

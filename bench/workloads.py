@@ -18,6 +18,7 @@ _STREAM_EVENTS: Final = 300
 _SLOW_STREAMS: Final = 500
 _SLOW_EVENTS_PER_S: Final = 20
 _SLOW_S: Final = 8.0
+_BESIDE_STREAMS: Final = 200
 _BIG_BYTES: Final = 100 * MB
 _BIG_TIMES: Final = 2
 
@@ -68,6 +69,7 @@ class Workload:
         figures: Makes the figures.
         https: The upstream is behind TLS.
         direct: The load without any gateway says something too.
+        ours: Only passgate can do it.
         warm_up: A part of the same load goes before, unmeasured; not where memory is measured.
     """
 
@@ -77,6 +79,7 @@ class Workload:
     figures: Callable[[Used], Figures]
     https: bool = False
     direct: bool = True
+    ours: bool = False
     warm_up: bool = True
 
 
@@ -135,6 +138,24 @@ def _slow(scale: float, port: int, key: str) -> Job:
         limit_s=_limit_s(_SLOW_S * scale),
         stamps=count,
     )
+
+
+def _beside(scale: float, port: int, key: str) -> Job:
+    """Return the slow streams of the Claude path, as many as of Gemini's."""
+    job = _slow(scale, port, key)
+    return replace(job, connections=_BESIDE_STREAMS, requests=_BESIDE_STREAMS)
+
+
+def _translated(scale: float, port: int, key: str) -> Job:
+    job = _beside(scale, port, key)
+    return replace(
+        job, model=canned.GEMINI_MODEL.format(per_s=_SLOW_EVENTS_PER_S, count=job.stamps)
+    )
+
+
+def _native(scale: float, port: int, key: str) -> Job:
+    job = _translated(scale, port, key)
+    return replace(job, path=canned.GEMINI_PATH.format(model=job.model))
 
 
 def _big_bytes(scale: float) -> int:
@@ -197,13 +218,21 @@ def _of_streams(used: Used) -> Figures:
 
 
 def _of_slow_streams(used: Used) -> Figures:
+    return _of_streams_of(_SLOW_STREAMS, used)
+
+
+def _of_streams_beside(used: Used) -> Figures:
+    return _of_streams_of(_BESIDE_STREAMS, used)
+
+
+def _of_streams_of(streams: int, used: Used) -> Figures:
     outcome = used.outcome
     return {
         "CPU, µs per event": used.cpu_us(outcome.events),
         "event's delay p50, µs": outcome.delay_us.p50,
         "event's delay p99, µs": outcome.delay_us.p99,
         "events per read": outcome.events / max(1, outcome.reads_with_events),
-        "memory, KB per stream": _divided(used.growth_bytes, 1_000 * _SLOW_STREAMS),
+        "memory, KB per stream": _divided(used.growth_bytes, 1_000 * streams),
     }
 
 
@@ -230,6 +259,24 @@ _SLOW: Final = Workload("slow", "500 slow streams", _slow, _of_slow_streams, war
 _UPLOAD: Final = Workload("upload", "100 MB upload", _upload, _of_big_bodies, warm_up=False)
 _DOWNLOAD: Final = Workload("download", "100 MB download", _download, _of_big_bodies, warm_up=False)
 
+_GEMINI: Final = (
+    Workload(
+        "gemini-beside", "200 slow streams, Claude", _beside, _of_streams_beside, warm_up=False
+    ),
+    Workload(
+        "gemini-native", "200 slow streams, Gemini", _native, _of_streams_beside, warm_up=False
+    ),
+    Workload(
+        "gemini-translated",
+        "200 slow streams, translated",
+        _translated,
+        _of_streams_beside,
+        direct=False,
+        ours=True,
+        warm_up=False,
+    ),
+)
+
 WORKLOADS: Final = (
     _START,
     *_SMALL,
@@ -239,6 +286,7 @@ WORKLOADS: Final = (
     _DOWNLOAD,
     _https("tls-small", "HTTPS, small, 16 conn.", _SMALL[1]),
     _https("tls-stream", "HTTPS, 200 KB, 300 events", _STREAM),
+    *_GEMINI,
 )
 
 NAMES: Final = tuple(workload.name for workload in WORKLOADS)
