@@ -89,7 +89,7 @@ class Call:
         self._answer = answer.head
         self._look_soon()
         self.ending = await answer.splice(cast("ServerConnection", self), b"", None)
-        self._look_soon()
+        self._look()
 
     def _stopped(self, error: Exception | None) -> None:
         if error is not None:
@@ -131,7 +131,7 @@ class Call:
         wait.fire(None)
 
     def _look_soon(self) -> None:
-        """Look in the next turn: who is in the middle of a call here must first finish it."""
+        """Look in the next turn: what follows a head must first be under way."""
         if not self._looks:
             self._looks = True
             asyncio.get_running_loop().call_soon(self._look)
@@ -225,7 +225,8 @@ class Call:
             self._held_bytes += len(data)
             if self._held_bytes > _MOST_HELD_BYTES:
                 self._throttle()
-            self._look_soon()
+            # At once: what is written in answer to it then goes out with this turn's writes.
+            self._look()
 
     def interim(self, head: bytes) -> None:
         """Drop an interim response: nobody here waits for one."""

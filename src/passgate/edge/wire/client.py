@@ -290,6 +290,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _finish(self, ending: Ending) -> None:
         """End the exchange on this connection; a broken body must look broken."""
+        if self._phase is CLOSED:
+            return  # whoever read the last bytes has closed it
         down, end = self._down, self._end
         if ending is _COMPLETE:
             if self._reusable and self.writable and not self._sending:
