@@ -671,7 +671,7 @@ REFUSED = {
     ),
     "format without a schema": (
         ask(output_config={"format": {"type": "json_schema"}}),
-        "output_config.format.schema: not an object: None",
+        "output_config.format.schema: Field required",
     ),
     "a wrong type": (
         ask(HI, assistant({"type": "text", "text": 3}), HI),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from tests.core.gemini.asks import (
     FLASH,
@@ -315,6 +316,11 @@ def test_changes_say_nothing() -> None:
         ),
         pytest.param(ask(tools=[{"input_schema": {}}]), "tools.0.name: Field", id="no name"),
         pytest.param(
+            ask(tools=[{"name": "a", "input_schema": {"minimum": Raw(b"1e999")}}]),
+            "tools.0.input_schema: not valid JSON: Number out of range",
+            id="a number out of range",
+        ),
+        pytest.param(
             ask(tools=[tool("a"), tool("a")]),
             "tools: Tool names must be unique: 'a'",
             id="one name twice",
@@ -323,6 +329,15 @@ def test_changes_say_nothing() -> None:
             ask(tools=[{"name": "a", "input_schema": [1]}]),
             "tools.0.input_schema: not an object: [1]",
             id="no schema",
+        ),
+        pytest.param(
+            ask(
+                tools=[
+                    {**tool(f"t{n}"), "input_schema": {"$comment": "x" * (1 << 20)}} for n in (1, 2)
+                ]
+            ),
+            "tools: 2097182 bytes of schemas; at most 2097152",
+            id="too large",
         ),
         pytest.param(
             ask(tools=[tool(f"t{n}") for n in range(513)]), "tools: 513 tools", id="too many"

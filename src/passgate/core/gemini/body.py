@@ -62,7 +62,7 @@ class Tool(msgspec.Struct):
 
     name: str | None = None
     description: str | None = None
-    input_schema: Any = None
+    input_schema: Raw | UnsetType = UNSET
     type: str | None = None
     defer_loading: bool | None = None
     strict: bool | UnsetType | None = UNSET
@@ -83,7 +83,7 @@ class Format(msgspec.Struct):
     """How the answer's text has to look."""
 
     type: str
-    schema: Any = None
+    schema: Raw | UnsetType = UNSET
 
 
 class OutputConfig(msgspec.Struct):
@@ -208,6 +208,26 @@ def refused(place: str, message: str, *, verbatim: bool = False) -> Refused:
     """
     text = f"{place}: {message}" if place else message
     return Refused(faults.request(text, verbatim=verbatim))
+
+
+_decode_any = msgspec.json.Decoder().decode
+
+
+def schema_in(raw: Raw | UnsetType, place: str) -> dict[str, Any] | None:
+    """Return the JSON schema that *raw* is, or None where there is none.
+
+    Raises:
+        Refused: It is no object, or not JSON all through.
+    """
+    if isinstance(raw, UnsetType):
+        return None
+    try:
+        schema = _decode_any(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise refused(place, f"not valid JSON: {error}") from None
+    if schema is not None and not isinstance(schema, dict):
+        raise refused(place, f"not an object: {shown(schema)}")
+    return schema
 
 
 _MAX_SHOWN = 80

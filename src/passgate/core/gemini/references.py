@@ -19,12 +19,13 @@ _MAX_VISITS = 20_000
 class References:
     """The references of one schema."""
 
-    __slots__ = ("_names", "_recursive", "_root")
+    __slots__ = ("_known", "_names", "_recursive", "_root")
 
     def __init__(self, root: Schema) -> None:
         self._root = root
         self._names = _names_of(root)
-        self._recursive = self._circles()
+        self._known = False
+        self._recursive: frozenset[str] | None = None
 
     def target(self, reference: str) -> Schema | None:
         """Return what *reference* leads to, or None where that is no schema of this document."""
@@ -49,6 +50,8 @@ class References:
 
     def recurs(self, reference: str) -> bool:
         """Return whether what *reference* leads to holds, somewhere, a way back to it."""
+        if not self._known:  # most schemas never ask
+            self._known, self._recursive = True, self._circles()
         return self._recursive is None or reference in self._recursive
 
     def _circles(self) -> frozenset[str] | None:

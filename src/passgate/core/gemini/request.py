@@ -11,7 +11,7 @@ from hashlib import sha256
 
 import msgspec
 
-from passgate.core.gemini.body import Format, Request, refused, shown
+from passgate.core.gemini.body import Format, Request, refused, schema_in, shown
 from passgate.core.gemini.body import read as read_body
 from passgate.core.gemini.models import Model, model_of
 from passgate.core.gemini.names import NameMap
@@ -305,11 +305,12 @@ def _response_schema(wanted: Format, model: Model, offered: Offer) -> dict[str, 
     at = "output_config.format"
     if wanted.type != "json_schema":
         raise refused(f"{at}.type", f"{shown(wanted.type)} is not 'json_schema'")
-    if not isinstance(wanted.schema, dict):
-        raise refused(f"{at}.schema", f"not an object: {shown(wanted.schema)}")
+    schema = schema_in(wanted.schema, f"{at}.schema")
+    if schema is None:
+        raise refused(f"{at}.schema", "Field required")
     if offered.declarations and not model.current:
         raise refused(at, f"'json_schema' beside tools: {model.id} takes one of both")
-    return normalised(wanted.schema)
+    return normalised(schema)
 
 
 def _sticky(runs: Runs) -> bytes:

@@ -26,6 +26,8 @@ _MAX_ENUM = 200
 _MAX_WHOLE = 1 << 63
 
 _TYPES = frozenset(("string", "number", "integer", "boolean", "object", "array", "null"))
+_PLAIN_KEYS = 2
+_LEAVES = ("string", "number", "integer", "boolean")
 # Keywords that are told in words. ``maxItems`` is documented, but the sum of all of a tool
 # above some 960 is a 400 that names nothing.
 _TOLD = (
@@ -44,6 +46,9 @@ _TOLD = (
     "patternProperties",
     "not",
 )
+_TOLD_ONCE = frozenset(_TOLD)
+_PARTED = frozenset(("allOf", "then", "else"))
+_BOUNDS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
 # Beside these a reference stands alone.
 _NO_SIBLINGS = frozenset(
     ("$ref", "$schema", "$id", "$comment", "$anchor", "$defs", "definitions", "title")
@@ -109,23 +114,33 @@ class _Walk:
         if not isinstance(schema, dict):
             return {}
         self._left -= 1
+        if _is_plain(schema) and self._left >= 0 and at.depth <= _MAX_DEPTH:
+            return schema
         if at.depth > _MAX_DEPTH or self._left < 0 or len(at.trail) > _MAX_TRAIL:
             return _cut(schema, "nested too deeply to be told")
         if isinstance(schema.get("$ref"), str):
             return self._reference(schema, schema["$ref"], at)
-        flat = self._flat(schema)
+        return self._told(schema, at)
+
+    def _told(self, schema: Schema, at: _At) -> Schema:
+        """Return what is sent of a schema's own keywords."""
+        # Most nodes have few keywords: a step that has none of its own is not taken.
+        flat = schema if _PARTED.isdisjoint(schema) else self._flat(schema)
         hints: list[str] = []
-        made: Schema = {}
-        made.update(_typed(flat, at.place, hints))
+        made = _typed(flat, at.place, hints)
         made.update(_said(flat))
-        made.update(_valued(flat, hints))
-        made.update(_bounded(flat, hints))
-        self._branches(flat, made, at)
+        if "enum" in flat or "const" in flat:
+            made.update(_valued(flat, hints))
+        if not _BOUNDS.isdisjoint(flat):
+            made.update(_bounded(flat, hints))
+        if "anyOf" in flat or "oneOf" in flat:
+            self._branches(flat, made, at)
         if _may_be(made, "object"):
             self._properties(flat, made, at)
         if _may_be(made, "array"):
             self._items(flat, made, at)
-        hints += [f"{key}: {_told(flat[key])}" for key in _TOLD if key in flat]
+        if not _TOLD_ONCE.isdisjoint(flat):
+            hints += [f"{key}: {_told(flat[key])}" for key in _TOLD if key in flat]
         return _hinted(made, hints)
 
     def _reference(self, schema: Schema, reference: str, at: _At) -> Schema:
@@ -213,6 +228,15 @@ class _Walk:
             made["prefixItems"] = [self._node(each, at.down(_Place.INNER)) for each in first]
         if isinstance(items, dict) or made.get("type") is not None:
             made["items"] = self._node(items, at.down(_Place.INNER))
+
+
+def _is_plain(schema: Schema) -> bool:
+    """Return whether *schema* is one of the many that say a type and a word: they stay."""
+    return (
+        len(schema) == _PLAIN_KEYS
+        and schema.get("type") in _LEAVES
+        and isinstance(schema.get("description"), str)
+    )
 
 
 def _merged(first: Schema, second: Schema) -> Schema:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
-from passgate.core.gemini.body import Block, Request, Tool, ToolChoice, refused, shown
+from passgate.core.gemini.body import Block, Request, Tool, ToolChoice, refused, schema_in, shown
 from passgate.core.gemini.models import Model
 from passgate.core.gemini.names import NameMap
 from passgate.core.gemini.parts import CallingConfig, Declaration, ToolConfig, encode
@@ -18,6 +18,8 @@ from passgate.core.gemini.schema import normalised
 
 # Google's limit.
 _MAX_DECLARATIONS = 512
+# Some half a second of work; 200 tools of real servers have a tenth of it.
+_MAX_SCHEMA_BYTES = 2 << 20
 
 # Tools whose schema or work is Anthropic's: a prefix of ``type``.
 _SEARCH = "tool_search_tool_"
@@ -132,6 +134,10 @@ def offer(
     offered = [each for each in tools.values() if each.offered or each.tool.name == forced]
     if len(offered) > _MAX_DECLARATIONS:
         raise refused("tools", f"{len(offered)} tools; Gemini takes {_MAX_DECLARATIONS}")
+    size = sum(_size(each.tool) for each in offered)
+    if size > _MAX_SCHEMA_BYTES:
+        text = f"{size} bytes of schemas; at most {_MAX_SCHEMA_BYTES} are translated"
+        raise refused("tools", text)
     names = NameMap(each.name for each in offered)
     declarations, digests = [], []
     for each in offered:
@@ -194,13 +200,17 @@ def _checked(tool: Tool, place: str) -> str:
     return tool.name
 
 
+def _size(tool: Tool) -> int:
+    schema = tool.input_schema
+    return 0 if isinstance(schema, UnsetType) else memoryview(schema).nbytes
+
+
 def _parameters(tool: Tool, place: str) -> Schema | None:
     """Return the schema of a tool's arguments, or None where it has none."""
-    if tool.input_schema is None:
+    given = schema_in(tool.input_schema, f"{place}.input_schema")
+    if given is None:
         return None
-    if not isinstance(tool.input_schema, dict):
-        raise refused(f"{place}.input_schema", f"not an object: {shown(tool.input_schema)}")
-    schema = normalised(tool.input_schema)
+    schema = normalised(given)
     told = any(schema.get(key) for key in ("properties", "anyOf", "oneOf"))
     return schema if told or isinstance(schema.get("additionalProperties"), dict) else None
 
