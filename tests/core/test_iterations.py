@@ -77,3 +77,10 @@ def test_bounded() -> None:
 def test_model_of(entries: list[Iteration], expected: str | None) -> None:
     """The last model to which the request fell back is the one that answered."""
     assert expected == model_of(entries)
+
+
+@pytest.mark.parametrize("kept", ["{", '[{"type":1}]', '[{"x":' + "[" * 5000])
+def test_unreadable(kept: str) -> None:
+    """What is no list of them is told as one kind of error."""
+    with pytest.raises(ValueError, match=r"."):
+        read(kept)

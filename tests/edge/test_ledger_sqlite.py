@@ -247,6 +247,23 @@ def test_disk_full_to_the_end(bed: SqliteBed) -> None:
     assert bed.notices[-1].endswith("10 records are lost")
 
 
+def test_late_prices_are_no_records(bed: SqliteBed) -> None:
+    """Late prices wait in the same room, but nobody is told that they are records."""
+    ledger = bed.open(max_rows=20)
+    with files_up_to(10_000):
+        ledger.append([record(n, path="/" * 1000) for n in range(10)])
+        eventually(lambda: ledger.problem)
+        ledger.reprice({record(n).id: (7, "exact") for n in range(5)})
+        waiting = ledger.backlog
+        ledger.append([record(n, attempts=1) for n in range(10, 20)])
+        full = ledger.backlog, ledger.lost
+        ledger.close()
+
+    assert (10, (15, 5)) == (waiting, full)
+    assert (0, 20) == (ledger.backlog, ledger.lost)
+    assert bed.notices[-1].endswith(" 15 records are lost")
+
+
 @pytest.mark.parametrize("damage", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_damaged_file(bed: SqliteBed, damage: bytes) -> None:
     """A file that is none of ours is left as it is; moved aside, a new one is begun."""

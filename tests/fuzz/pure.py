@@ -15,15 +15,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 from msgspec.structs import replace
 
 from passgate import config
 from passgate.config import ConfigError
-from passgate.core import messages, messages_meter
+from passgate.core import iterations, messages, messages_meter, pricing
 from passgate.core.faults import Refused
+from passgate.core.gemini import listing, status
 from passgate.core.gemini import meter as gemini_meter
-from passgate.core.gemini import status
 from passgate.core.gemini.keys import keys_in
+from passgate.core.gemini.request import Asked, Replay, continued, read
 from passgate.core.gemini.response import Streamed, Whole
 from passgate.core.gemini.stream import Translation, Verdict, Wanted
 from passgate.core.meter import Meter, Metered
@@ -33,6 +35,7 @@ from passgate.edge.wire.chunks import BadChunk, ChunkWalker
 from tests.attack.requests import CHUNKS, LATER
 
 _MOST_DECODED_BYTES = 8 << 20
+_RATES = pricing.Rates(0, (pricing.Tier(-1, 3, 15, 1, 4, 6),))
 _EVENT_BYTES = 4096
 
 
@@ -200,6 +203,52 @@ def _translated(
     return said, answer.translation.verdict, answer.translation.stop_reason
 
 
+def gemini_request(data: bytes) -> None:
+    """Whatever is asked is refused in words, or makes the same valid JSON each time."""
+    for model in ("gemini-3-pro", "gemini-2.5-flash"):
+        for counting in (False, True):
+            try:
+                asked = read(data, model, counting=counting)
+            except Refused as refused:
+                assert refused.fault.status == 400
+                assert refused.fault.message
+                continue
+            _written(asked, read(bytearray(data), model, counting=counting))
+
+
+def _written(asked: Asked, again: Asked) -> None:
+    """Check what is sent to Google, with and without what was signed."""
+    for replay in (Replay("0" * 8), Replay("0" * 8, repair=True), Replay("", optimistic=True)):
+        body = asked.body(replay)
+        assert body == again.body(replay)
+        assert json.loads(body)["contents"] is not None
+        assert json.loads(continued(body, "token"))
+        counted = json.loads(asked.count_body(replay))
+        assert set(counted) == {"generateContentRequest"}
+    assert asked.sticky == again.sticky
+
+
+def gemini_list(data: bytes) -> None:
+    """A list of models is read, or said to be none; what is made of it is JSON."""
+    listing.entry_of(data, "gemini-a")
+    page = listing.page_of(data)
+    merged = listing.merged(data, [] if page is None else page.entries)
+
+    # What is not UTF-8 in an entry of theirs is theirs, and goes on as it came.
+    assert merged is None or isinstance(json.loads(merged.decode("latin-1")), dict)
+
+
+def extras(data: bytes) -> None:
+    """What a row keeps for its price is read, and is the same written again; or ValueError."""
+    with contextlib.suppress(ValueError):
+        found = iterations.read(data.decode())
+        again = iterations.read(msgspec.json.encode(found).decode())
+        assert again == found
+        for extra in found:
+            cost = pricing.scaled_cost(pricing._counts(extra.usage), _RATES)
+            assert isinstance(pricing.nano_usd(cost), int)
+
+
 PURE: dict[str, Callable[[bytes], None]] = {
     "chunks": chunks,
     "codings": codings,
@@ -207,9 +256,12 @@ PURE: dict[str, Callable[[bytes], None]] = {
     "events": events,
     "gemini-error": gemini_error,
     "gemini-keys": key_file,
+    "gemini-list": gemini_list,
+    "gemini-request": gemini_request,
     "gemini-stream": gemini_stream,
     "meters": meters,
     "peek": peek,
+    "price-extras": extras,
 }
 
 
@@ -229,6 +281,51 @@ _KEY_FILES = (
     b"one\r\none\r\n",
     b"\xef\xbb\xbfx\n",
 )
+
+
+_LISTS = (
+    b'{"models":[{"name":"models/gemini-a","displayName":"A","inputTokenLimit":1,'
+    b'"supportedGenerationMethods":["generateContent"]}],"nextPageToken":"x"}',
+    b'{"data":[{"type":"model","id":"claude-a","display_name":"A",'
+    b'"created_at":"2026-01-01T00:00:00Z"}],"has_more":false,"first_id":"claude-a"}',
+)
+_EXTRAS = (
+    b'[{"type":"unbilled"}]',
+    b'[{"type":"message","model":"claude-a","usage":{"input_tokens":7,"output_tokens":9}},'
+    b'{"type":"compaction","usage":{"cache_read_tokens":1,"web_searches":2}}]',
+    b"[]",
+)
+
+
+def _conversations() -> list[object]:
+    """Return requests that have a little of everything."""
+    image = {"type": "base64", "media_type": "image/png", "data": "iVBORw0K"}
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {}}}
+    call = {"type": "tool_use", "id": "toolu_1", "name": "Read", "input": {"path": "a"}}
+    answer = [{"type": "text", "text": "ok"}, {"type": "image", "source": image}]
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": answer}
+    thought = {"type": "thinking", "thinking": "so", "signature": "x"}
+    plain = {"model": "gemini-a", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    turns = [
+        {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+        {"role": "assistant", "content": [thought, {"type": "text", "text": "t"}, call]},
+        {"role": "user", "content": [result, {"type": "text", "text": "go on"}]},
+    ]
+    tools = [{"name": "Read", "description": "Read it.", "input_schema": schema, "strict": True}]
+    more = {
+        "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
+        "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+        "thinking": {"type": "enabled", "budget_tokens": 2048},
+        "stop_sequences": ["x"],
+        "temperature": 0.5,
+        "stream": True,
+    }
+    wanted = {"format": {"type": "json_schema", "schema": schema}, "effort": "low"}
+    return [
+        plain,
+        {**plain, **more, "messages": turns, "tools": tools},
+        {**plain, "output_config": wanted},
+    ]
 
 
 def _recorded(*kinds: str) -> dict[str, bytes]:
@@ -259,7 +356,7 @@ def _errors() -> dict[str, bytes]:
     return _numbered([json.dumps(each).encode() for each in ({"error": error}, [{"error": error}])])
 
 
-def seeds_of(target: str) -> dict[str, bytes]:
+def seeds_of(target: str) -> dict[str, bytes]:  # noqa: C901  a table, some of it made
     """Return the inputs that all others of a target are made of, by name."""
     match target:
         case "chunks":
@@ -276,5 +373,11 @@ def seeds_of(target: str) -> dict[str, bytes]:
             return _recorded("gemini")
         case "peek":
             return _numbered(_ASKS)
+        case "gemini-list":
+            return _numbered(_LISTS)
+        case "gemini-request":
+            return _numbered([json.dumps(each).encode() for each in _conversations()])
+        case "price-extras":
+            return _numbered(_EXTRAS)
         case _:
             return _recorded("messages", "gemini")

@@ -63,7 +63,7 @@ def install_of(body: bytes | bytearray) -> Install:
         return _decoder.decode(body)
     except msgspec.ValidationError as error:
         raise Refused(faults.request(str(error))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refused(faults.request("the body is not JSON")) from None
 
 

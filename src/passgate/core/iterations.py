@@ -59,8 +59,15 @@ def extras(entries: Sequence[Iteration], model: str | None, *, refused_empty: bo
 
 
 def read(iterations: str | None) -> Sequence[Extra]:
-    """Return what :func:`extras` kept."""
-    return () if iterations is None else _decode(iterations)
+    """Return what :func:`extras` kept.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    try:
+        return () if iterations is None else _decode(iterations)
+    except RecursionError:
+        raise ValueError("iterations: nested too deeply") from None
 
 
 def model_of(entries: Sequence[Iteration]) -> str | None:

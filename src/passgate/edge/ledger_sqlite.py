@@ -84,8 +84,8 @@ class SqliteLedger:
         self._held: list[Sequence[Record] | Prices] = []
         self._connection: sqlite3.Connection | None = None
         # Each is changed by one thread alone, so that none needs a lock.
-        self._taken = self._overflowed = 0  # the loop
-        self._done = self._unfit = 0  # the writer
+        self._taken = self._taken_prices = self._overflowed = 0  # the loop
+        self._done = self._done_prices = self._unfit = 0  # the writer
         self._problem: str | None = None
         self._passing = self._unknown = False
         self._told_s: float | None = None
@@ -104,8 +104,13 @@ class SqliteLedger:
 
     @property
     def backlog(self) -> int:
-        """How many rows are taken and not yet written."""
+        """How many records are taken and not yet written; late prices are none."""
         return self._taken - self._done
+
+    @property
+    def _waiting(self) -> int:
+        """What waits in all, and takes up room: records, and late prices."""
+        return self.backlog + self._taken_prices - self._done_prices
 
     @property
     def lost(self) -> int:
@@ -115,7 +120,7 @@ class SqliteLedger:
     @property
     def problem(self) -> str | None:
         """Why nothing can be written now, naming no file; None while all is well."""
-        if self._problem is None and self.backlog >= self._max_rows:
+        if self._problem is None and self._waiting >= self._max_rows:
             return "records come faster than they can be written"
         return self._problem
 
@@ -143,7 +148,7 @@ class SqliteLedger:
 
     def append(self, records: Sequence[Record]) -> None:
         """Have *records* written, each once, soon; what there is no room for is counted."""
-        room = 0 if self._closing.is_set() else self._max_rows - self.backlog
+        room = 0 if self._closing.is_set() else self._max_rows - self._waiting
         if len(records) > room - self._max_rows // 2:
             chosen = _worth_most(records, room, room - self._max_rows // 2)
             self._overflowed += len(records) - len(chosen)
@@ -154,9 +159,9 @@ class SqliteLedger:
 
     def reprice(self, prices: Prices) -> None:
         """Have cost and price status replaced in the rows with these ids."""
-        room = 0 if self._closing.is_set() else self._max_rows - self.backlog
+        room = 0 if self._closing.is_set() else self._max_rows - self._waiting
         if len(prices) <= room:
-            self._taken += len(prices)
+            self._taken_prices += len(prices)
             self._queue.put(prices)
 
     def close(self) -> None:
@@ -181,7 +186,7 @@ class SqliteLedger:
             self._prune()
             self._tell()
         until_s = self._clock.monotonic() + _LAST_S
-        while self.backlog:
+        while self._waiting:
             self._gather(0.0)
             if not self._attempt(self._write):
                 if self._clock.monotonic() > until_s:
@@ -256,7 +261,9 @@ class SqliteLedger:
             unfit = _rows(connection, self._held)
         connection.execute("COMMIT")
         self._unfit += unfit
-        self._done += sum(map(len, self._held))
+        prices = sum(len(work) for work in self._held if isinstance(work, Mapping))
+        self._done += sum(map(len, self._held)) - prices
+        self._done_prices += prices
         self._held.clear()
 
     def _is_much(self) -> bool:

@@ -53,7 +53,9 @@ def test_page_of() -> None:
     assert ((FLASH,), "more") == (page.entries, page.next_token)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"models":1}', b'{"models":[{}]}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"models":1}', b'{"models":[{}]}', b"\xff", b'{"x":' + b"[" * 9999]
+)
 def test_no_page(body: bytes) -> None:
     """What is no list is none."""
     assert page_of(body) is None

@@ -65,7 +65,7 @@ def page_of(body: bytes) -> Page | None:
     """Return what Gemini's list *body* says, None where it is no list."""
     try:
         read = msgspec.json.decode(body, type=_Models)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     entries = (
         _entry(model, _id_of(model))
@@ -85,7 +85,7 @@ def entry_of(body: bytes, model: str) -> bytes | None:
     """
     try:
         read = msgspec.json.decode(body, type=_Model)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return msgspec.json.encode(_entry(read, model))
 
@@ -118,7 +118,7 @@ def merged(theirs: bytes | None, ours: Iterable[Entry]) -> bytes | None:
             page |= msgspec.json.decode(theirs, type=dict[str, msgspec.Raw])
         listed = msgspec.json.decode(page["data"], type=list[msgspec.Raw])
         ends = [msgspec.json.decode(raw, type=_Known).id for raw in (*listed[:1], *listed[-1:])]
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if bytes(page["has_more"]) != b"false":
         return None

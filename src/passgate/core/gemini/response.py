@@ -234,6 +234,6 @@ def counted(body: bytes) -> bytes | None:
     """Return the count in an answer to ``countTokens`` as Messages JSON, None where it has none."""
     try:
         count = msgspec.json.decode(body, type=_Count)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return msgspec.json.encode({"input_tokens": count.total_tokens})
