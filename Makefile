@@ -20,7 +20,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run test kill-test fmt lint type bench attack fuzz sbom licences audit image-check lock ci
+.PHONY: help run test kill-test fmt lint type bench soak attack fuzz sbom licences audit image-check lock ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ type: $(VENV)/.dev ## check the types
 bench: $(VENV)/.run ## measure the gateway beside nginx on this machine (Linux, six minutes; ARGS="--only gemini")
 	@$(PY) -m bench $(ARGS)
 
+soak: $(VENV)/.run ## 500 streams for SOAK_S seconds (1200): is memory flat, is the ledger whole (Linux)
+	@$(PY) -m bench.soak --seconds $(or $(SOAK_S),1200)
+
 attack: $(VENV)/.test ## attack the gateway with raw bytes, and nginx beside it (two minutes)
 	@$(PY) -m tests.attack
 
@@ -86,7 +89,8 @@ lock: $(VENV)/.dev ## compile requirements/ and the npm lock anew; UPGRADE=1 tak
 	@! grep -nE 'https?://' requirements/*.txt tests/node/package-lock.json
 
 ci: export PASSGATE_NO_SKIP := 1
-ci: test lint type licences audit fuzz image-check ## all that CI runs; here a skipped test is a failed one
+ci: export SOAK_S := 60
+ci: test lint type licences audit fuzz soak image-check ## all that CI runs; here a skipped test is a failed one
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "passgate needs Python 3.11 or newer; PYTHON=... names another one.")'

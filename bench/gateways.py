@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -66,12 +66,14 @@ class Running:
         key: What a request to it has to show.
         pids: Its processes; none where the load goes straight to the upstream.
         cold_start_s: From its start to the end of its first answer; None likewise.
+        admin_port: Where passgate's operator asks; 0 for all others.
     """
 
     port: int
     key: str
     pids: tuple[int, ...] = ()
     cold_start_s: float | None = None
+    admin_port: int = 0
 
 
 Start = Callable[[Bed, Upstream, Path], AbstractContextManager[Running]]
@@ -134,12 +136,12 @@ def _nginx(binary: str, bed: Bed, upstream: Upstream, directory: Path) -> Iterat
 @contextmanager
 def _passgate(source: Path, bed: Bed, upstream: Upstream, directory: Path) -> Iterator[Running]:
     directory.mkdir()
-    port = free_port()
+    port, admin_port = free_port(), free_port()
     config = directory / "passgate.toml"
     config.write_text(
         _PASSGATE_TOML.format(
             port=port,
-            admin_port=free_port(),
+            admin_port=admin_port,
             key_sha256=bed.key_sha256,
             base_url=upstream.url,
             ca_line=f'ca_file = "{bed.ca}"\n' if upstream == bed.tls else "",
@@ -155,7 +157,8 @@ def _passgate(source: Path, bed: Bed, upstream: Upstream, directory: Path) -> It
     with child(
         argv, bed.cores.gateway, directory, name="passgate", environment=environment
     ) as process:
-        yield _once_serving(process, bed, port, begun_s, directory)
+        serving = _once_serving(process, bed, port, begun_s, directory)
+        yield replace(serving, admin_port=admin_port)
 
 
 def _once_serving(
