@@ -223,6 +223,13 @@ PROPERTY = {
         },
     ),
     "enum of enough": ({"enum": list(range(200))}, {"enum": list(range(200))}),
+    "types of items, one an array": (
+        {"type": "array", "items": {"type": ["string", "array"]}},
+        {
+            "type": "array",
+            "items": {"anyOf": [{"type": "string"}, {"type": "array", "items": {}}]},
+        },
+    ),
     "no items": ({"type": "array"}, {"type": "array", "items": {}}),
     "items of no type": ({"items": {"type": "string"}}, {"items": {"type": "string"}}),
     "items in order": (

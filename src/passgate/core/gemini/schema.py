@@ -49,6 +49,8 @@ _TOLD = (
 _TOLD_ONCE = frozenset(_TOLD)
 _PARTED = frozenset(("allOf", "then", "else"))
 _BOUNDS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
+# What a type needs beside it where the schema says nothing more.
+_BARE: dict[str, Schema] = {"array": {"items": {}}}
 # Beside these a reference stands alone.
 _NO_SIBLINGS = frozenset(
     ("$ref", "$schema", "$id", "$comment", "$anchor", "$defs", "definitions", "title")
@@ -286,7 +288,7 @@ def _typed(flat: Schema, place: _Place, hints: list[str]) -> Schema:
         if kind in some and (detail in flat or place is _Place.ROOT):
             hints.append(f"type: {_told(some)}")
             return {"type": kind}
-    return {} if "anyOf" in flat else {"anyOf": [{"type": each} for each in some]}
+    return {} if "anyOf" in flat else {"anyOf": [{"type": t} | _BARE.get(t, {}) for t in some]}
 
 
 def _may_be(made: Schema, kind: str) -> bool:

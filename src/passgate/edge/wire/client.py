@@ -369,11 +369,11 @@ class ClientConnection(asyncio.Protocol):
     def ended(self) -> bool:
         """Whether an idle connection has ended without the loop having told us yet."""
         if self._look is None:
-            descriptor = self._transport.get_extra_info("socket").fileno()
-            if descriptor < 0:
+            connection = self._transport.get_extra_info("socket")
+            if connection is None or connection.fileno() < 0:
                 return True  # it is closed, and we are about to be told
             poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
+            poll.register(connection.fileno(), select.POLLIN)
             self._look = poll.poll
         return self._transport.is_closing() or bool(self._look(0))
 
