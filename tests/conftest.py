@@ -4,8 +4,18 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.loopback.gateway import Gateway
+
+
+# CI judges one change, and must judge it the same way twice; whoever runs the suite elsewhere
+# looks where nobody has looked, and so does `make fuzz`. A busy machine is no finding.
+settings.register_profile(
+    "ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+if os.environ.get("CI"):  # noqa: TID251  the suite's own switch
+    settings.load_profile("ci")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
