@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, settings
 
 from tests.loopback.gateway import Gateway
 
-
 # CI judges one change, and must judge it the same way twice; whoever runs the suite elsewhere
 # looks where nobody has looked, and so does `make fuzz`. A busy machine is no finding.
 settings.register_profile(
