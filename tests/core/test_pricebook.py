@@ -271,3 +271,32 @@ def test_contexts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
         assert 50_000 == each.cost_nusd
     assert len(made._plain) <= 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"input_tokens": 101}, id="longer than the first tier"),
+        pytest.param({"output_tokens": None}, id="not all told"),
+        pytest.param({"web_searches": 2}, id="with searches"),
+        pytest.param({"iterations": compaction("claude-t-5")}, id="with an extra"),
+        pytest.param({"ts": datetime(2026, 11, 23, tzinfo=UTC)}, id="another day"),
+        pytest.param({"input_tokens": 7}, id="plain"),
+    ],
+)
+def test_after_a_plain_one(other: dict[str, Any]) -> None:
+    """What differs from the plain record before it costs what it would alone."""
+    tiered = Key("anthropic", "claude-t-5")
+    steps = PRICES | {"input_mtok": [(-1, "1"), (100, "3")]}
+    rates = pricing.schedule_of(tiered, Quote("claude-t-5", named=True, spans=(Span(None, steps),)))
+    prices = []
+    for before in ([], [record("claude-t-5")]):
+        made = book()
+        made.learn(tiered, rates)
+        asked = record("claude-t-5", **{k: v for k, v in other.items() if k != "ts"})
+        asked.ts = other.get("ts", asked.ts)
+        made([*before, asked])
+        prices.append((asked.cost_nusd, asked.price_status))
+
+    assert prices[0] == prices[1]
+    assert prices[0][0] is not None
