@@ -586,9 +586,13 @@ def test_memory_of_an_upload(tmp_path: Path, reads: bool) -> None:  # noqa: FBT0
         connect(port) as connection,
     ):
         connection.sendall(_put(60 * MB))
-        sent = _blocked(connection, b"x" * MB, 60 * MB)
-        connection.settimeout(WAIT_S)
-        assert read_answer(connection).status == 200 if reads else sent < 60 * MB
+        if reads:  # to its end, however long a busy machine takes for a piece
+            connection.settimeout(WAIT_S)
+            for _ in range(60):
+                connection.sendall(b"x" * MB)
+            assert read_answer(connection).status == 200
+        else:
+            assert _blocked(connection, b"x" * MB, 60 * MB) < 60 * MB
 
 
 @pytest.mark.parametrize("target", ["/health", "/v1/x", "/v2/x"])
