@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import hashlib
 import json
@@ -13,7 +12,6 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,41 +22,20 @@ from hypothesis import strategies as st
 from passgate import config
 from passgate.cli import keys, keys_file
 from passgate.core.settings import ClientSettings
+from tests.cli.command import Command, Said
 
 KEY = re.compile(r"pg_[A-Za-z0-9_-]{43}")
 DIGEST = "ab" * 32
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a command answered."""
-
-    status: int
-    out: str
-    err: str
-
-
-class Keys:
+class Keys(Command):
     """The command, with a state directory of its own."""
 
     def __init__(self, directory: Path, capture: pytest.CaptureFixture[str]) -> None:
+        super().__init__(keys, capture)
         self.state = directory / "state"
         self.file = self.state / "clients.toml"
         self.config = directory / "passgate.toml"
-        self._capture = capture
-
-    def __call__(self, *words: str) -> Said:
-        """Run ``passgate keys`` with *words*."""
-        parser = argparse.ArgumentParser()
-        keys.add_parser(parser.add_subparsers())
-        try:
-            args = parser.parse_args(["keys", *words])
-            status = args.run(args)
-        except SystemExit as stop:
-            status = stop.code
-        said = self._capture.readouterr()
-        assert isinstance(status, int)
-        return Said(status, said.out, said.err)
 
     def clients(self) -> tuple[ClientSettings, ...]:
         """Return the clients that a gateway would now read."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -11,7 +10,6 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,27 +20,19 @@ from passgate.cli import ledger
 from passgate.core.exchange import Ending, Record
 from passgate.edge import ledger_sql
 from passgate.edge.logs import as_json
+from tests.cli.command import Command
 from tests.contracts.records import record
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a command answered."""
-
-    status: int
-    out: str
-    err: str
-
-
-class Ledger:
+class Ledger(Command):
     """The command, with a state directory and a configuration of its own."""
 
     def __init__(
         self, directory: Path, capture: pytest.CaptureFixture[str], env: pytest.MonkeyPatch
     ) -> None:
+        super().__init__(ledger, capture)
         self.file = directory / "state" / "ledger.sqlite3"
         self.config = directory / "passgate.toml"
-        self._capture = capture
         env.setenv("PASSGATE_STATE_DIR", str(self.file.parent))
         env.chdir(directory)
 
@@ -50,19 +40,6 @@ class Ledger:
         """Put *records* into the ledger."""
         with closing(ledger_sql.open_to_write(self.file)) as connection:
             ledger_sql.insert(connection, records)
-
-    def __call__(self, *words: str) -> Said:
-        """Run ``passgate ledger`` with *words*."""
-        parser = argparse.ArgumentParser()
-        ledger.add_parser(parser.add_subparsers())
-        try:
-            args = parser.parse_args(["ledger", *words])
-            status = args.run(args)
-        except SystemExit as stop:
-            status = stop.code
-        said = self._capture.readouterr()
-        assert isinstance(status, int)
-        return Said(status, said.out, said.err)
 
 
 @pytest.fixture

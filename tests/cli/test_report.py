@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -13,7 +12,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from passgate.core.exchange import Ending, Record
 from passgate.core.pricing import Key, Quote, Schedule, schedule_of
 from passgate.edge import ledger_sql, prices
 from passgate.edge.price_child import answers
+from tests.cli.command import Command
 
 LOOK_UP = prices.look_up
 NOW = datetime.now(UTC)
@@ -40,24 +39,15 @@ NOT_METERED: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a command answered."""
-
-    status: int
-    out: str
-    err: str
-
-
-class Report:
+class Report(Command):
     """The command, with a state directory and a configuration of its own."""
 
     def __init__(
         self, directory: Path, capture: pytest.CaptureFixture[str], env: pytest.MonkeyPatch
     ) -> None:
+        super().__init__(report, capture)
         self.file = directory / "state" / "ledger.sqlite3"
         self.config = directory / "passgate.toml"
-        self._capture = capture
         self._count = 0
         env.setenv("PASSGATE_STATE_DIR", str(self.file.parent))
         env.chdir(directory)
@@ -79,18 +69,6 @@ class Report:
             records.append(each)
         with closing(ledger_sql.open_to_write(self.file)) as connection:
             ledger_sql.insert(connection, records)
-
-    def __call__(self, *words: str) -> Said:
-        """Run ``passgate report`` with *words*."""
-        parser = argparse.ArgumentParser()
-        report.add_parser(parser.add_subparsers())
-        try:
-            args = parser.parse_args(["report", *words])
-            status = args.run(args)
-        except SystemExit as end:
-            status = end.code
-        captured = self._capture.readouterr()
-        return Said(int(status or 0), captured.out, captured.err)
 
     def json(self, *words: str) -> dict[str, Any]:
         """Return the report as a program reads it."""
