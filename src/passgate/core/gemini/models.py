@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+_FAMILY = "gemini-"
 _PREFIXES = ("anthropic/", "google/", "gemini/", "models/")
 _LONG_CONTEXT = "[1m]"
 _ID = re.compile(r"gemini-[A-Za-z0-9][A-Za-z0-9._-]{0,120}")  # it becomes part of a path
@@ -14,6 +15,8 @@ _VERSION = re.compile(r"gemini-(\d{1,3})(?:\.(\d{1,3}))?(?![0-9])")
 
 def is_gemini(model: str) -> str | None:
     """Return the id of the Gemini model that a client calls *model*, or None if it is none."""
+    if _FAMILY not in model:
+        return None  # each request of another model is asked this
     for prefix in _PREFIXES:
         if model.startswith(prefix):
             model = model.removeprefix(prefix)
