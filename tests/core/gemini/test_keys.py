@@ -40,6 +40,14 @@ def test_keys_in() -> None:
     ] == list(got)
 
 
+def test_a_label_that_holds_its_key() -> None:
+    """Its key would be shown with it: it goes by its place."""
+    [key] = keys_in(b"the-AQ_secret-one=AQ_secret", b"salt")
+
+    assert key.name == "key 1"
+    assert key.scope == scope_of(b"the-AQ_secret-one")
+
+
 def test_scope_tells_nothing() -> None:
     """A scope is eight hex digits; without label it depends on the installation."""
     [here], [there] = keys_in(b"AQ.plain", b"1"), keys_in(b"AQ.plain", b"2")

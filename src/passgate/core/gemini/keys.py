@@ -51,7 +51,9 @@ def keys_in(raw: bytes, salt: bytes) -> tuple[Key, ...]:
         labelled = LABELLED.fullmatch(line)
         secret = labelled[2].strip() if labelled else line
         if secret not in found:
-            name = labelled[1].decode() if labelled else f"key {len(found) + 1}"
+            # A label that holds its own key would show it.
+            told = labelled is not None and secret not in labelled[1]
+            name = labelled[1].decode() if labelled and told else f"key {len(found) + 1}"
             scope = scope_of(labelled[1]) if labelled else scope_of(secret, salt)
             found[secret] = Key(name, scope, secret)
     return tuple(found.values())
