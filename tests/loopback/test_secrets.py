@@ -35,7 +35,8 @@ from passgate.core.settings import (
     UpstreamKind,
 )
 from passgate.edge.credentials import Fixed
-from passgate.edge.wire.heads import parse_answer, parse_request
+from passgate.edge.wire.answers import parse_answer
+from passgate.edge.wire.heads import parse_request
 from tests.attack import keys
 from tests.loopback.gateway import Answer, Gateway, Served, client, connect, message, read_answer
 from tests.loopback.upstream import Beside

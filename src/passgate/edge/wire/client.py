@@ -13,8 +13,8 @@ from passgate.core.exchange import AnswerHead, Ending, Outbound
 from passgate.core.faults import Refused, UpstreamStale
 from passgate.core.headers import downward
 from passgate.core.ratelimits import MARK
+from passgate.edge.wire.answers import MAX_ANSWER_HEAD_BYTES, BadAnswer
 from passgate.edge.wire.drive import Wait
-from passgate.edge.wire.heads import MAX_ANSWER_HEAD_BYTES, BadAnswer, parse_answer
 from passgate.edge.wire.server import ServerConnection
 from passgate.edge.wire.splice import ByChunks, ByChunksPlain, ByClose, ByLength, Splice
 from passgate.gateway.interfaces import Tap
@@ -219,7 +219,7 @@ class ClientConnection(asyncio.Protocol):
                     self._fail(Refused(faults.UPSTREAM_MALFORMED))
                 return
             try:
-                head = parse_answer(data[:end], down.head.method)
+                head = self._pool.answers.parse(data[:end], down.head.method)
             except BadAnswer:
                 self._fail(Refused(faults.UPSTREAM_MALFORMED))
                 return

@@ -1,4 +1,4 @@
-"""Head bytes -> RequestHead or AnswerHead; what is ambiguous is refused here.
+"""Head bytes -> RequestHead; what is ambiguous is refused here.
 
 llhttp, strict, judges the grammar of a head first. What it lets through and we do not
 follows: one place for each rule. Nothing here touches a socket.
@@ -13,36 +13,21 @@ import re
 import httptools
 
 from passgate.core import faults
-from passgate.core.exchange import AnswerHead, RequestHead
+from passgate.core.exchange import RequestHead
 from passgate.core.faults import Fault
-from passgate.core.headers import (
-    FIND,
-    FIND_IN_ANSWER,
-    KEPT,
-    KEPT_OF_ANSWER,
-    around_length,
-    cut,
-    tokens,
-)
+from passgate.core.headers import FIND, KEPT, around_length, cut, tokens
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_FIELDS = 100
 MAX_TARGET_BYTES = 8 * 1024
-MAX_ANSWER_HEAD_BYTES = 64 * 1024
 
 _REQUEST_LINE = re.compile(
     rb"(?!TRACE |CONNECT )([A-Z-]+) (/[\x21-\x7e]{0,%d}) HTTP/1\.([01])\r\n"
     % (MAX_TARGET_BYTES - 1)
 )
 _ANY_REQUEST_LINE = re.compile(rb"([A-Z-]+) ([\x21-\x7e]+) HTTP/1\.[01]\r\n")
-_RequestParser, _ResponseParser = httptools.HttpRequestParser, httptools.HttpResponseParser
-_HTTP10 = b"HTTP/1.0 "
-_VERSIONS = frozenset({_HTTP10, b"HTTP/1.1 "})
-_FIRST_STATUS, _LAST_STATUS = 100, 599
-_FIRST_PLAIN = 200
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
-_NO_BODY = frozenset({204, 304})
+LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
 class _Sink:
@@ -55,7 +40,7 @@ class _Sink:
     on_body = on_message_complete = on_chunk_header = on_chunk_complete = None
 
 
-_SINK = _Sink()
+SINK = _Sink()
 
 
 class HeadProbe:
@@ -64,7 +49,7 @@ class HeadProbe:
     __slots__ = ("_parser",)
 
     def __init__(self) -> None:
-        self._parser = httptools.HttpRequestParser(_SINK)
+        self._parser = httptools.HttpRequestParser(SINK)
 
     def accepts(self, piece: bytes) -> bool:
         """Take the next bytes of a head; return whether they can still become one."""
@@ -93,7 +78,7 @@ def parse_request(head: bytes) -> RequestHead:
     A head that is refused comes back with its ``fault`` set.
     """
     try:
-        _RequestParser(_SINK).feed_data(head)
+        httptools.HttpRequestParser(SINK).feed_data(head)
     except httptools.HttpParserUpgrade:
         pass  # the head is good; we upgrade nothing and cut the fields
     except httptools.HttpParserError:
@@ -118,12 +103,13 @@ def parse_request(head: bytes) -> RequestHead:
         fields,
         said,
         None if b"transfer-encoding" in said else int(said.get(b"content-length", 0)),
-        not http10 and _lasts(said),
+        not http10 and lasts(said),
         http10,
     )
 
 
 _NO_PARTS = (b"", b"")
+_MAX_DIGITS = 18
 
 
 class HeadMemory:
@@ -188,7 +174,7 @@ class HeadMemory:
         )
 
 
-def _lasts(said: dict[bytes, bytes]) -> bool:
+def lasts(said: dict[bytes, bytes]) -> bool:
     """Return whether an HTTP/1.1 message lets its connection last."""
     connection = said.get(b"connection")
     return connection is None or b"close" not in tokens(connection)
@@ -222,7 +208,7 @@ def _ambiguous(said: dict[bytes, bytes], *, http10: bool) -> str | None:
             return "both Content-Length and Transfer-Encoding"
         if http10 or coding.lower() != b"chunked":
             return "a Transfer-Encoding other than chunked"
-    elif length is not None and not _LENGTH.fullmatch(length):
+    elif length is not None and not LENGTH.fullmatch(length):
         return "there must be one Content-Length, a decimal number"
     return None
 
@@ -236,97 +222,3 @@ def _refused(head: bytes, status: int, message: str) -> RequestHead:
     # What is no path is nobody's business: it could be a key in the wrong place.
     path = line[2].partition(b"?")[0][:1024].decode() if line[2][:1] == b"/" else ""
     return RequestHead(method=line[1].decode(), path=path, fault=fault)
-
-
-class BadAnswer(Exception):
-    """An upstream's response head is malformed or ambiguous."""
-
-
-def parse_answer(head: bytes, method: str) -> AnswerHead:
-    """Return the response head in *head*, which ends with its empty line.
-
-    Args:
-        head: As received.
-        method: Of the request it answers; an answer to ``HEAD`` has no body.
-
-    Raises:
-        BadAnswer: It is malformed, or its framing is ambiguous.
-    """
-    try:
-        _ResponseParser(_SINK).feed_data(head)
-    except httptools.HttpParserUpgrade:
-        pass
-    except httptools.HttpParserError as error:
-        raise BadAnswer("grammar") from error
-    version = head[:9]  # the parser saw three digits behind it
-    if version not in _VERSIONS:
-        raise BadAnswer("version")
-    plain = _plain(head, version, method)
-    if plain is not None:
-        return plain
-    fields, said = cut(head[:-4], FIND_IN_ANSWER, KEPT_OF_ANSWER)
-    status = int(head[9:12])
-    if not _FIRST_STATUS <= status <= _LAST_STATUS:
-        raise BadAnswer("status")
-    http10 = version == _HTTP10
-    if http10:
-        fields = b"HTTP/1.1" + fields[8:]
-    length, chunked = _answer_framing(said, status, method, http10=http10)
-    return AnswerHead(status, fields, said, length, chunked, not http10 and _lasts(said))
-
-
-# A head without any of these has nothing to be cut, no framing but a length, and no coding.
-_NOT_PLAIN = re.compile(
-    rb"\r\n(?:con(?:nection|tent-encoding)|keep-alive|proxy-|set-cookie|t(?:e|railer|ransfer-encoding)|upgrade)"
-).search
-_LENGTH_LINE, _ID_LINE = b"\r\ncontent-length:", b"\r\nrequest-id:"
-_MAX_DIGITS = 18
-
-
-def _plain(head: bytes, version: bytes, method: str) -> AnswerHead | None:
-    """Return the head of a unary answer from which nothing is to be cut; else None.
-
-    Nearly every one, at half the cost of what judges the others.
-    """
-    lowered = head.lower()
-    status = int(head[9:12])
-    at = lowered.find(_LENGTH_LINE)
-    if at < 0 or version == _HTTP10 or method == "HEAD":
-        return None
-    if not _FIRST_PLAIN <= status <= _LAST_STATUS or status in _NO_BODY:
-        return None
-    at += len(_LENGTH_LINE)
-    length = head[at : head.find(b"\r\n", at)].strip(b" \t")
-    if not length.isdigit() or len(length) > _MAX_DIGITS:
-        return None
-    if lowered.find(_LENGTH_LINE, at) >= 0 or _NOT_PLAIN(lowered):
-        return None
-    said = {b"content-length": length}
-    at = lowered.find(_ID_LINE)
-    if at >= 0:
-        at += len(_ID_LINE)
-        said[b"request-id"] = head[at : head.find(b"\r\n", at)].strip(b" \t")
-        if lowered.find(_ID_LINE, at) >= 0:
-            return None
-    return AnswerHead(status, head[:-4], said, int(length), chunked=False, keep_alive=True)
-
-
-def _answer_framing(
-    said: dict[bytes, bytes], status: int, method: str, *, http10: bool
-) -> tuple[int | None, bool]:
-    """Return how the body is framed: its length or None, and whether it is chunked.
-
-    Source: RFC 9112, 6.3.
-    """
-    coding, length = said.get(b"transfer-encoding"), said.get(b"content-length")
-    if length is not None and (coding is not None or not _LENGTH.fullmatch(length)):
-        raise BadAnswer("length")
-    if coding is not None and (http10 or coding.lower() != b"chunked"):
-        raise BadAnswer("transfer-encoding")
-    if status in _NO_BODY or status < 200 or method == "HEAD":
-        if status == 204 and (coding or int(length or 0)):
-            raise BadAnswer("a body in a 204")
-        return 0, False
-    if coding is not None:
-        return None, True
-    return (None if length is None else int(length)), False

@@ -11,6 +11,7 @@ from passgate.core.exchange import Outbound
 from passgate.core.faults import Refused
 from passgate.core.settings import Limits, UpstreamSettings
 from passgate.core.vitals import PoolState
+from passgate.edge.wire.answers import AnswerMemory
 from passgate.edge.wire.buffered import READ_BYTES, Buffered
 from passgate.edge.wire.call import Call
 from passgate.edge.wire.client import ClientConnection
@@ -28,6 +29,7 @@ class Pool:
 
     Attributes:
         limits: Bounds of time; may be swapped while running.
+        answers: How it words its heads.
         last_told: Head of the last answer that said something of rate limits, else empty.
     """
 
@@ -51,6 +53,7 @@ class Pool:
         self._retired = False
         self._dials = self._failed_dials = 0
         self.last_told = b""
+        self.answers = AnswerMemory()
         self._read_buffer = bytearray(READ_BYTES if upstream.tls else 0)
 
     def open(
