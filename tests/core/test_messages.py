@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from passgate.core import faults, messages
 from passgate.core.exchange import NO_ASK, Ask
 from passgate.core.faults import Refused
 from passgate.core.messages import decoded, peek, renamed
@@ -195,6 +198,21 @@ def test_renamed_needs_a_model() -> None:
         renamed(b'{"a":1}', "m")
 
 
+def test_too_many_keys() -> None:
+    """A body of a million keys is no request, and costs no more than one."""
+    few, many = (b"{" + b'"a":1,' * count + b'"model":"m"}' for count in (9_999, 2_000_000))
+    few += b" " * (1 << 16)
+    tracemalloc.start()
+    try:
+        got = peek(few), peek(many)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert got == (Ask("m"), NO_ASK)
+    assert peak < 5_000_000
+
+
 # Content codings.
 
 CODERS: dict[bytes, Callable[[bytes], bytes]] = {
@@ -207,13 +225,17 @@ CODERS: dict[bytes, Callable[[bytes], bytes]] = {
 LIMIT = 1000
 
 
+def room(_: int) -> None:
+    """Have room for everything."""
+
+
 @given(st.sampled_from(list(CODERS)), st.binary(max_size=LIMIT - 1))
 def test_decoded(coding: bytes, plain: bytes) -> None:
     """What was coded comes out as it went in."""
     coded = CODERS[coding](plain)
 
-    assert plain == decoded(coded, coding, LIMIT)
-    assert plain == decoded(bytearray(coded), coding, LIMIT)
+    assert plain == decoded(coded, coding, LIMIT, room)
+    assert plain == decoded(bytearray(coded), coding, LIMIT, room)
 
 
 @given(st.sampled_from([b"gzip", b"deflate"]), st.binary(max_size=200), st.data())
@@ -222,15 +244,15 @@ def test_not_whole(coding: bytes, plain: bytes, data: st.DataObject) -> None:
     coded = CODERS[coding if coding in CODERS else b" deflate "](plain)
     cut = coded[: data.draw(st.integers(0, len(coded) - 1))]
 
-    assert decoded(cut, coding, LIMIT) is None
-    assert decoded(coded + b"x", coding, LIMIT) is None
-    assert decoded(coded + coded, coding, LIMIT) is None
+    assert decoded(cut, coding, LIMIT, room) is None
+    assert decoded(coded + b"x", coding, LIMIT, room) is None
+    assert decoded(coded + coded, coding, LIMIT, room) is None
 
 
 @given(st.sampled_from([b"gzip", b"deflate", b"br", b"zstd", b"x"]), st.binary(max_size=100))
 def test_any_coded_bytes(coding: bytes, body: bytes) -> None:
     """Whatever is sent as a coded body, reading it does not fail."""
-    got = decoded(body, coding, LIMIT)
+    got = decoded(body, coding, LIMIT, room)
 
     assert got is None or len(got) <= LIMIT
 
@@ -238,10 +260,64 @@ def test_any_coded_bytes(coding: bytes, body: bytes) -> None:
 @pytest.mark.parametrize("coding", [b"br", b"zstd", b"gzip, gzip", b"gzip\ngzip", b"compress"])
 def test_unknown_coding(coding: bytes) -> None:
     """A coding that we do not know, or a second one, is one that we cannot read."""
-    assert decoded(gzip.compress(b"{}"), coding, LIMIT) is None
+    assert decoded(gzip.compress(b"{}"), coding, LIMIT, room) is None
 
 
 @pytest.mark.parametrize("size", [LIMIT + 1, 10_000_000])
 def test_bomb(size: int) -> None:
     """A body that would outgrow the limit is not read further."""
-    assert decoded(zlib.compress(bytes(size)), b"deflate", LIMIT) is None
+    assert decoded(zlib.compress(bytes(size)), b"deflate", LIMIT, room) is None
+
+
+SEED = random.Random(1)  # noqa: S311  chance, not a secret
+STEP = messages._STEP_BYTES
+LARGE = {
+    "nothing to squeeze": SEED.randbytes(3 * STEP),
+    "a step in all": SEED.randbytes(STEP - 40),
+    "a step out": bytes(STEP),
+    "many steps out": bytes(9 * STEP),
+    "and a bit": bytes(9 * STEP + 1),
+    "both": SEED.randbytes(2 * STEP) + bytes(5 * STEP) + SEED.randbytes(STEP),
+}
+
+
+@pytest.mark.parametrize("plain", LARGE.values(), ids=LARGE)
+def test_decoded_in_steps(plain: bytes) -> None:
+    """However large it is on either side, all of it comes out, and is counted before."""
+    for coded in (gzip.compress(plain), gzip.compress(plain, 0)):
+        counted: list[int] = []
+        assert decoded(coded, b"gzip", len(plain), counted.append) == plain
+        assert (sorted(counted), len(plain)) == (counted, counted[-1])
+        assert decoded(coded, b"gzip", len(plain) - 1, room) is None
+        assert decoded(coded + b"x", b"gzip", len(plain), room) is None
+        assert decoded(coded + bytes(STEP), b"gzip", len(plain), room) is None
+        assert decoded(coded[:-1], b"gzip", len(plain), room) is None
+
+
+def test_memory_of_a_coded_body() -> None:
+    """To take a coding off takes what comes out, and hardly more."""
+    coded = zlib.compress(bytes(16 << 20))
+    tracemalloc.start()
+    try:
+        plain = decoded(coded, b"deflate", 32 << 20, room)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert plain is not None
+    assert peak < 1.2 * len(plain) + 3 * STEP
+
+
+def test_no_room() -> None:
+    """Where there is no room for what comes out, no more of it is made."""
+    counted: list[int] = []
+
+    def fits(size: int) -> None:
+        counted.append(size)
+        if size > 2 * STEP:
+            raise Refused(faults.BUSY)
+
+    with pytest.raises(Refused):
+        decoded(zlib.compress(bytes(99 * STEP)), b"deflate", 99 * STEP, fits)
+
+    assert [STEP, 2 * STEP, 3 * STEP] == counted

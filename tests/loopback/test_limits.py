@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -343,6 +344,22 @@ def test_max_body_memory() -> None:
 
         assert [(529, ["busy"])] * 2 == [code(answer) for answer in full]
         assert (200, [200, 200]) == (streamed.status, served)
+
+
+def test_memory_of_coded_bodies() -> None:
+    """What a coded body is unpacked to counts while its model is read, and not any longer."""
+    small, large = (zlib.compress(_padded(size)) for size in (600_000, 3 * MB))
+    with limited(max_body_memory_mb=2) as gateway:
+        full = gateway.ask(gateway.post(large, "content-encoding: deflate"))
+        coded = gateway.post(small, "content-encoding: deflate")
+        with gateway.connect() as connection:
+            for _ in range(4):
+                connection.sendall(coded)
+                assert read_answer(connection).status == 200
+        models = [record.model for record in gateway.recorded(5)]
+
+        assert (529, ["busy"]) == code(full)
+        assert [None, *["claude-a"] * 4] == models
 
 
 def _padded(size: int) -> bytes:

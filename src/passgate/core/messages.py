@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Callable
 
 import msgspec
 
@@ -14,6 +15,11 @@ from passgate.core.faults import Refused
 Body = bytes | bytearray
 
 _MAX_MODEL_BYTES = 256
+# The API knows some dozens. A key takes 100 bytes, and 32 MiB have room for six million.
+_MOST_KEYS = 10_000
+_MANY_BYTES = 1 << 16  # a smaller body has no room for many more
+# In, and out, of one step of taking a coding off: what there is beside what was asked for.
+_STEP_BYTES = 1 << 17
 
 
 class _Key:
@@ -25,7 +31,30 @@ class _Key:
         self.name = name
 
 
-_decode = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_Key).decode
+_Fields = dict[_Key, msgspec.Raw]
+_decode_small = msgspec.json.Decoder(_Fields, dec_hook=_Key).decode
+
+
+def _decode(body: Body) -> _Fields:
+    """Return the top-level values of a body, which are not looked into.
+
+    Raises:
+        msgspec.DecodeError: It is no JSON object, or it has more keys than any request.
+    """
+    if len(body) < _MANY_BYTES:
+        return _decode_small(body)
+    left = _MOST_KEYS
+
+    def key(type_: type, name: str) -> _Key:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError("too many keys")
+        return _Key(type_, name)
+
+    return msgspec.json.decode(body, type=_Fields, dec_hook=key)
+
+
 _decode_value = msgspec.json.Decoder().decode
 
 
@@ -87,13 +116,16 @@ def renamed(body: Body, model: str) -> bytes:
     raise AssertionError("peek found a model in this body")
 
 
-def decoded(body: Body, coding: bytes, limit_bytes: int) -> bytes | None:
-    """Return a copy of *body* without its content coding, or None where we cannot read it.
+def decoded(
+    body: Body, coding: bytes, limit_bytes: int, fits: Callable[[int], None]
+) -> Body | None:
+    """Return *body* without its content coding, or None where we cannot read it.
 
     Args:
         body: As received.
         coding: Value of ``content-encoding``.
         limit_bytes: Most bytes to make; a bomb is not read further.
+        fits: Told how much it has come to before that is kept; what it raises stops the work.
     """
     match coding.strip().lower():
         case b"gzip" | b"x-gzip":
@@ -101,13 +133,34 @@ def decoded(body: Body, coding: bytes, limit_bytes: int) -> bytes | None:
         case b"deflate":
             bits = 15
         case b"identity" | b"":
-            return bytes(body)
+            return body
         case _:
             return None
-    machine = zlib.decompressobj(bits)
     try:
-        plain = machine.decompress(body, limit_bytes)
+        return _inflated(body, bits, limit_bytes, fits)
     except zlib.error:
         return None
-    whole = machine.eof and not machine.unused_data and not machine.unconsumed_tail
-    return plain if whole else None
+
+
+def _inflated(
+    body: Body, bits: int, limit_bytes: int, fits: Callable[[int], None]
+) -> bytearray | None:
+    """Return what *body* was, in steps: asked for all at once, zlib makes room for twice as much.
+
+    Raises:
+        zlib.error: It is not coded as it says.
+    """
+    machine, plain = zlib.decompressobj(bits), bytearray()
+    for at in range(0, len(body), _STEP_BYTES):
+        coded, full = bytes(body[at : at + _STEP_BYTES]), True
+        while full and not machine.eof:
+            piece = machine.decompress(coded, _STEP_BYTES)
+            if len(plain) + len(piece) > limit_bytes:
+                return None
+            fits(len(plain) + len(piece))
+            plain += piece
+            coded, full = machine.unconsumed_tail, len(piece) == _STEP_BYTES
+        if machine.eof:
+            whole = not machine.unused_data and at + _STEP_BYTES >= len(body)
+            return plain if whole else None
+    return None

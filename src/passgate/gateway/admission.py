@@ -55,16 +55,23 @@ class Slot:
         self._admission = admission
         self.held_bytes = 0
 
+    def fits(self, more_bytes: int) -> None:
+        """Look whether there is room for *more_bytes*, which are gone before anybody else comes.
+
+        Raises:
+            Refused: Held bodies together would outgrow their memory.
+        """
+        if self._admission.held_bytes + more_bytes > self._admission.max_held_bytes:
+            raise Refused(faults.BUSY)
+
     def hold(self, more_bytes: int) -> None:
         """Take *more_bytes* for a held body.
 
         Raises:
             Refused: Held bodies together would outgrow their memory.
         """
-        admission = self._admission
-        if admission.held_bytes + more_bytes > admission.max_held_bytes:
-            raise Refused(faults.BUSY)
-        admission.held_bytes += more_bytes
+        self.fits(more_bytes)
+        self._admission.held_bytes += more_bytes
         self.held_bytes += more_bytes
 
     def release(self) -> None:

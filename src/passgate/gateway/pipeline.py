@@ -208,7 +208,7 @@ async def _read(
     coding = head.said.get(b"content-encoding")
     if coding is None:
         return body, messages.peek(body)
-    plain = messages.decoded(body, coding, MAX_HELD_BYTES)
+    plain = messages.decoded(body, coding, MAX_HELD_BYTES, slot.fits)
     if plain is None and client.models is not None:
         raise Refused(faults.request("content-encoding: this key needs a body we can read"))
     return body, NO_ASK if plain is None else messages.peek(plain)
