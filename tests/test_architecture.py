@@ -122,6 +122,7 @@ IMPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "edge/clock.py": ((), ()),
     "edge/codings.py": (("passgate.core",), ("brotli", "zstandard")),
     "edge/credentials.py": (("passgate.core", "passgate.gateway.interfaces"), ()),
+    "edge/descriptors.py": (("passgate.gateway.interfaces",), ()),
     "edge/ledger_sums.py": ((), ()),
     "edge/ledger_report.py": (("passgate.core", "passgate.edge.ledger_sums"), ()),
     "edge/ledger_file.py": (

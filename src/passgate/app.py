@@ -41,6 +41,7 @@ from passgate.edge import loop, prices
 from passgate.edge.clock import SystemClock
 from passgate.edge.codings import decoder_for
 from passgate.edge.credentials import lists_keys, open_source
+from passgate.edge.descriptors import Descriptors
 from passgate.edge.gemini_keys import Keyring, salt_of
 from passgate.edge.installs import FILE_NAME as INSTALLS_FILE
 from passgate.edge.installs import Installs
@@ -143,6 +144,7 @@ class App:
         self._log: LogLines | None = None
         self.ledger: SqliteLedger | None = None
         self._clock = SystemClock()
+        self._descriptors = Descriptors(self._clock, notice)
         self._tasks = TaskOwner(self._report)
         self._stop = asyncio.Event()
         self._stopping = 0
@@ -204,6 +206,7 @@ class App:
             book,
             self.ledger,
             self._log,
+            self._descriptors,
             lanes=lambda: self._lanes,
             connections=lambda: self.data.connections,
             draining=lambda: self._readiness.draining,
@@ -354,6 +357,7 @@ class App:
         """Have a look each second; one that fails is told of, and is not the last."""
         while True:
             await asyncio.sleep(_LOOK_AT_FILES_S)
+            self._descriptors.look()
             await asyncio.wait({self._tasks.start(self._look_at_files(), "look at files")})
 
     async def _look_at_files(self) -> None:
@@ -425,6 +429,8 @@ class App:
                 said.append(f"upstream {name}: {source.problem}")
         if self._installs.problem is not None:
             said.append(self._installs.problem)
+        if self._descriptors.problem is not None:
+            said.append(self._descriptors.problem)
         ledger = self.ledger
         if ledger is not None and ledger.problem is not None:
             said.append(f"the ledger: {ledger.problem}; lost so far: {ledger.lost} records")

@@ -16,6 +16,7 @@ from passgate.core.pricebook import PriceBook
 from passgate.core.ratelimits import headroom
 from passgate.core.settings import CredentialKind, UpstreamSettings
 from passgate.core.vitals import LedgerState, UpstreamState, Vitals
+from passgate.edge.descriptors import Descriptors
 from passgate.edge.logs import LogLines
 from passgate.gateway.admission import Admission
 from passgate.gateway.interfaces import Clock, Downstream, Ledger
@@ -44,6 +45,7 @@ class Standing:
     book: PriceBook
     ledger: Ledger | None
     log: LogLines | None
+    descriptors: Descriptors
     lanes: Callable[[], Mapping[UpstreamSettings, Lane]]
     connections: Callable[[], int]
     draining: Callable[[], bool]
@@ -68,6 +70,7 @@ class Standing:
             if ledger is None
             else LedgerState(ledger.backlog, ledger.lost, ledger.problem),
             log_dropped=0 if self.log is None else self.log.dropped,
+            descriptor_shortages=self.descriptors.shortages,
             watchers_failed=self.recorder.failed,
             meters_failed=self.meters.failures,
             live_watchers=0 if feed is None else feed.readers,

@@ -215,16 +215,18 @@ def test_descriptors_run_out(tmp_path: Path, beside: Beside) -> None:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, few))
             crowd = [connect(port) for _ in range(300)]
             before = measure.cpu_s([pid])
-            time.sleep(0.5)
+            gateway.said("no file descriptor is left")
             used = measure.cpu_s([pid]) - before
             kept.sendall(post("text-1"))
             still = read_answer(kept)
             closed(crowd)
         eventually(lambda: descriptors(pid) < few - 10, within_s=5)
+        gateway.said("there are file descriptors again")
         after = ask(port, post("text-1"))
         status, _ = gateway.stop()
 
     assert used < 0.25
+    assert 1 == sum("no file descriptor" in line for line in gateway.all_said())
     assert (200, True) == (still.status, still.complete)
     assert (200, True, 0) == (after.status, after.complete, status)
 

@@ -89,8 +89,14 @@ def events(data: bytes) -> None:
 def meters(data: bytes) -> None:
     """Each meter reads the same of an answer, however it is cut; none raises.
 
-    But for the output tokens of a partial one, which are an estimate from what was seen.
+    But for the output tokens of a partial one, which are an estimate from what was seen, and
+    for events too long to be held: they are read only where they come in one piece.
     """
+    decoder = SSEDecoder(messages_meter._MAX_EVENT_BYTES)
+    for piece in pieces_of(data):
+        decoder.feed(piece)
+    if decoder.skipped_bytes:
+        return
     for make in (messages_meter.meter_for, gemini_meter.meter_for):
         for complete in (True, False):
             whole = _metered(make(data[:1]), [data], complete=complete)

@@ -76,6 +76,7 @@ class Vitals:
         upstreams: In the order of the configuration.
         ledger: None where records are kept nowhere.
         log_dropped: Log lines lost to a slow reader of stdout.
+        descriptor_shortages: How often no file descriptor was left.
         watchers_failed: How often a reader of records raised.
         meters_failed: Exchanges whose meter was switched off by its own fault.
         live_watchers: Who reads the live feed now.
@@ -93,6 +94,7 @@ class Vitals:
     upstreams: tuple[UpstreamState, ...] = ()
     ledger: LedgerState | None = None
     log_dropped: int = 0
+    descriptor_shortages: int = 0
     watchers_failed: int = 0
     meters_failed: int = 0
     live_watchers: int = 0

@@ -372,6 +372,11 @@ def _state(vitals: Vitals) -> Iterator[Metric]:
             vitals.log_dropped,
         ),
         (
+            "passgate_descriptor_shortages_total",
+            "Times that no file descriptor was left.",
+            vitals.descriptor_shortages,
+        ),
+        (
             "passgate_watcher_failures_total",
             "Times that a reader of records failed by a fault of its own.",
             vitals.watchers_failed,
