@@ -1,7 +1,8 @@
 """What is there is documented, and what the documents say is there.
 
 The names come from the code itself, so that a new one without its line fails here.
-``tests/test_config.py`` reads the examples of ``configuration.md`` and ``credentials.md``.
+``tests/test_config.py`` reads the examples of ``configuration.md`` and ``credentials.md``,
+``tests/test_docs_blocks.py`` runs or parses every block of code.
 """
 
 import argparse
