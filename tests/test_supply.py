@@ -119,7 +119,8 @@ with socket.socket() as up:  # loopback is down in a new network
     fcntl.ioctl(up, 0x8914, struct.pack("16sh", b"lo", 1 | 64))
 def routeless():
     names, values = [l.split() for l in open("/proc/net/snmp") if l.startswith("Ip:")]
-    return int(values[names.index("OutNoRoutes")])
+    six = [l.split() for l in open("/proc/net/snmp6") if l.startswith("Ip6OutNoRoutes")]
+    return int(values[names.index("OutNoRoutes")]) + sum(int(value) for _, value in six)
 before = routeless()
 done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
 print(done, routeless() - before)
@@ -146,7 +147,12 @@ def test_nobody_is_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     Watched by the kernel, so that a child process or a C library is seen too.
     """
     monkeypatch.setenv("PASSGATE_STATE_DIR", str(tmp_path))
-    calls = "import socket; s = socket.socket(); s.settimeout(1); s.connect_ex(('192.0.2.1', 80))"
+    monkeypatch.setenv("PASSGATE_KEY", "pg_" + "k" * 43)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "up_" + "u" * 40)
+    monkeypatch.chdir(tmp_path)
+    calls = "import socket; s = socket.socket({}); s.settimeout(1); s.connect_ex(('{}', 80))"
 
-    assert (0, 1) == alone(sys.executable, "-c", calls)
-    assert (0, 0) == alone(sys.executable, "-m", "passgate", "demo")
+    for family, address in (("", "192.0.2.1"), ("socket.AF_INET6", "2001:db8::1")):
+        assert (0, 1) == alone(sys.executable, "-c", calls.format(family, address))
+    for command in ("demo", "check"):
+        assert (0, 0) == alone(sys.executable, "-m", "passgate", command)

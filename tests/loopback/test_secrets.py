@@ -14,6 +14,8 @@ import re
 import secrets
 import signal
 import socket
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -625,29 +627,56 @@ def test_process(tmp_path: Path, form: str) -> None:
             (tmp_path / "credential").write_text(f"{secret}\n{secret}")
             _reload(served, text, "was loaded anew", 1)
             got += [_ask(served.port, raw) for raw in _requests(key, f"{key}x")]
-            got.append(_ask(served.admin_port, b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+            pages = ("/", "/metrics", "/live", "/readyz")
+            got += [_ask(served.admin_port, _ADMIN % page.encode(), b"\n\n") for page in pages]
             served.process.send_signal(signal.SIGTERM)
             served.process.wait(10)
             lines = served.lines()
-        shown = [*got, *lines, *(line.encode() for line in served.all_said())]
+        files = [path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()]
+        told = list(_commands(served, tmp_path))
+        shown = [*got, *lines, *files, *told, *(line.encode() for line in served.all_said())]
         marks = [key.encode(), secret.encode()]
         coded = [base64.b64encode(mark[at:])[:32] for mark in marks for at in range(3)]
 
         assert secret.encode() in beside.credentials()
         assert [seen.head for seen in beside.upstream.seen if key.encode() in seen.head] == []
     assert len(lines) > 10
+    assert files
+    assert all(b"test" in text for text in told)
     assert [True, False, False] * 2 + [True] == [b"warnings" in it for it in got if READY in it]
     assert b"holds more than one line" in got[-1]
     assert [text for text in shown if any(mark in text for mark in (*marks, *coded))] == []
 
 
-def _ask(port: int, raw: bytes) -> bytes:
+_ADMIN = b"GET %s HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+def _ask(port: int, raw: bytes, enough: bytes = b"") -> bytes:
+    """Return an answer; of events, which do not end, what comes up to *enough*."""
     got = b""
     with connect(port) as connection:
         connection.sendall(raw.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
         while data := connection.recv(1 << 18):
             got += data
+            if enough in got and b"text/event-stream" in got and enough:
+                break
     return got
+
+
+def _commands(served: Served, directory: Path) -> Iterator[bytes]:
+    """Yield what commands of the operator say of what was served."""
+    environ = {"PASSGATE_STATE_DIR": str(directory / "state")}
+    for words in (
+        "check --format json",
+        "report --format json",
+        "ledger export",
+        "keys list --format json",
+    ):
+        command = [sys.executable, "-m", "passgate", *words.split(), "--config", str(served.file)]
+        done = subprocess.run(  # noqa: S603  our own program
+            command, env=environ, cwd=directory, capture_output=True, check=False
+        )
+        yield done.stdout + done.stderr
 
 
 def _requests(good: str, wrong: str) -> Iterator[bytes]:
