@@ -17,6 +17,7 @@ import yaml  # type: ignore[import-untyped]  # it comes without types
 
 from passgate.core.exchange import Record
 from passgate.core.gemini.keys import keys_in
+from passgate.doctor import ROWS
 from passgate.edge import ledger_sql
 from tests.loopback.gateway import Served, connect, message, read_answer
 from tests.loopback.upstream import Beside
@@ -233,6 +234,9 @@ def test_text(block: str) -> None:
     """A command above its output is one that we have; a keys file is one that we read."""
     for line in re.findall(r"^\$ passgate (.*)$", block, re.MULTILINE):
         program().parse_args(line.split())
+    if block.startswith("row "):  # what the doctor prints; its rows are two words at most
+        named = re.findall(r"^(\S+(?: \S+)?) +(?:ok|fail) ", block, re.MULTILINE)
+        assert [row.name for row in ROWS] == named
     if block.startswith("# gemini_keys.txt"):
         assert (
             len(
