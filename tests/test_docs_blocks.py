@@ -19,7 +19,7 @@ from passgate.core.exchange import Record
 from passgate.core.gemini.keys import keys_in
 from passgate.doctor import ROWS
 from passgate.edge import ledger_sql
-from tests.loopback.gateway import Served, connect, message, read_answer
+from tests.loopback.gateway import Served, connect, eventually, message, read_answer
 from tests.loopback.upstream import Beside
 from tests.test_docs import FENCE, MANUAL, OPERATIONS, PAGES, blocks_of, program
 
@@ -112,6 +112,11 @@ upstream = "anthropic"
             with connect(running.port) as connection:
                 connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
                 assert read_answer(connection).complete
+            ledger = directory / "state" / ledger_sql.FILE_NAME
+            with closing(sqlite3.connect(ledger)) as rows:
+                eventually(
+                    lambda: rows.execute("SELECT count(*) FROM exchanges").fetchone() == (1,)
+                )
             yield running
 
 

@@ -227,6 +227,7 @@ def test_descriptors_run_out(tmp_path: Path, beside: Beside) -> None:
 
     assert used < 0.25
     assert 1 == sum("no file descriptor" in line for line in gateway.all_said())
+    assert [] == [line for line in gateway.all_said() if "passgate's own" in line]
     assert (200, True) == (still.status, still.complete)
     assert (200, True, 0) == (after.status, after.complete, status)
 
