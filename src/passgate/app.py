@@ -390,9 +390,8 @@ class App:
         """Have prices looked up that streams will need: when they end, they are known."""
         looks = 0
         for tally, _ in self.pipeline.running.values():
-            record = tally.record
-            if record.stream and looks < _MOST_LOOKS:
-                looks += self._prices.book.foresee(record.upstream, record.model, tally.so_far)
+            if tally.ask.stream and looks < _MOST_LOOKS:
+                looks += self._prices.book.foresee(tally.upstream, tally.ask.model, tally.so_far)
         self._prices.wake()
 
     def _late_prices(self, prices: Prices) -> None:

@@ -94,22 +94,21 @@ class Standing:
     def running(self, most: int) -> list[Running]:
         """Return what runs of known clients, the oldest *most* of it."""
         exchanges = self.pipeline.running.values()  # in the order in which they began
-        known = (each for each in exchanges if each[0].record.client is not None)
+        known = (each for each in exchanges if each[0].client is not None)
         return [self._one(*each) for each in islice(known, most)]
 
     def _one(self, tally: Tally, down: Downstream) -> Running:
-        record = tally.record
         tokens, estimated = (None, False) if tally.metering is None else tally.metering.running()
         return Running(
-            record.id,
+            tally.id,
             tally.opened_s,
-            record.client,
-            record.session,
-            record.agent,
-            record.parent_agent,
-            record.model,
-            record.upstream,
-            record.stream,
+            tally.client,
+            tally.session,
+            tally.agent,
+            tally.parent_agent,
+            tally.ask.model,
+            tally.upstream,
+            tally.ask.stream,
             down.bytes_up,
             down.bytes_down,
             tokens,

@@ -45,7 +45,7 @@ def tally(head: RequestHead | None = None, *, opened_s: float = 10.0) -> Tally:
 
 def test_fields_of_a_record() -> None:
     """A record's fields are public: operators' queries hang on their names."""
-    assert FIELDS == list(json.loads(msgspec.json.encode(tally().record)))
+    assert FIELDS == list(json.loads(msgspec.json.encode(tally().so_far())))
 
 
 def test_endings_are_public() -> None:
@@ -57,7 +57,7 @@ def test_endings_are_public() -> None:
 
 def test_opened() -> None:
     """A record begins with who asked for what, when; never with a query."""
-    record = tally().record
+    record = tally().so_far()
     expected = ("req_1", "POST", "/v1/messages", "192.0.2.7")
 
     assert expected == (record.id, record.method, record.path, record.peer)
@@ -74,11 +74,12 @@ def test_told_step_by_step() -> None:
     made.sent(10.0015)
     answered = {b"request-id": b"req_up"}
     made.answered(AnswerHead(429, b"", answered, 0, chunked=False, keep_alive=True), 10.25, b"")
-    got = made.closed(Ending.COMPLETE, None, 12.5)
+    got = made.closed(Ending.COMPLETE, None, 12.5, 7, 8)
     routed = (got.client, got.route, got.upstream, got.model, got.stream)
 
     assert ("ci", "claude-*", "anthropic", "claude-x", True) == routed
     assert ("s", "a", None) == (got.session, got.agent, got.parent_agent)
+    assert (7, 8, "s") == (got.bytes_up, got.bytes_down, made.session)
     assert (1.5, 250.0, 2500.0) == (got.queued_ms, got.ttfb_ms, got.duration_ms)
     assert (429, "req_up", 1) == (got.status, got.upstream_request_id, got.attempts)
     assert (Ending.COMPLETE, None) == (got.ending, got.error)
@@ -123,7 +124,7 @@ def metered(
     made.answered(AnswerHead(200, b"", {}, 0, chunked=False, keep_alive=True), 10.25, secret)
     made.metering = Metering(lambda _: Read(said), None, lambda: 10.5, lambda: None)
     made.metering.feed(first)
-    return made.closed(ending, None, 11.0)
+    return made.closed(ending, None, 11.0, 0, 0)
 
 
 def test_metered() -> None:
@@ -186,10 +187,10 @@ def test_second_attempt_counts() -> None:
     made = tally()
     made.sent(10.001)
     made.sent(10.003)
-    waited_ms = made.record.queued_ms
+    record = made.so_far()
 
-    assert waited_ms == pytest.approx(3.0, abs=0.002)
-    assert 2 == made.record.attempts
+    assert record.queued_ms == pytest.approx(3.0, abs=0.002)
+    assert 2 == record.attempts
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_session(said: dict[bytes, bytes], expected: tuple[str | None, ...]) -> 
     """Session and agents are taken as they are said, but not at any length."""
     made = tally()
     made.knows("ci", said, b"")
-    record = made.record
+    record = made.so_far()
 
     assert expected == (record.session, record.agent, record.parent_agent)
 
@@ -233,7 +234,7 @@ def test_session(said: dict[bytes, bytes], expected: tuple[str | None, ...]) -> 
 )
 def test_error(ending: Ending, fault: Fault | None, expected: str | None) -> None:
     """What went wrong has one word, also where the head was sent and no fault can be told."""
-    assert expected == tally().closed(ending, fault, 11.0).error
+    assert expected == tally().closed(ending, fault, 11.0, 0, 0).error
 
 
 def test_nothing_secret_is_shown() -> None:
@@ -254,7 +255,7 @@ def test_values_do_not_change() -> None:
     """What was read once stays as it was read."""
     with pytest.raises(AttributeError):
         RequestHead().method = "GET"  # type: ignore[misc]  # that it cannot be is the point
-    assert isinstance(tally().record, Record)
+    assert isinstance(tally().so_far(), Record)
 
 
 class Half:
@@ -279,12 +280,10 @@ def test_so_far() -> None:
     running.metering = Metering(lambda _: Half(), None, lambda: 0.0, lambda: None)
     running.metering.feed(b"{")
     seen = running.so_far()
-    before = running.record.usage
-    record = running.closed(Ending.COMPLETE, None, 11.0)
+    record = running.closed(Ending.COMPLETE, None, 11.0, 0, 0)
 
     assert ("partial", 7) == (seen.usage, seen.output_tokens)
-    assert ("none", "final") == (before, record.usage)
-    assert record is running.record
+    assert "final" == record.usage
 
 
 def test_so_far_without_a_meter() -> None:

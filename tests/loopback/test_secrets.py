@@ -561,7 +561,7 @@ def test_values(gateway: Gateway) -> None:
     outbound = lane.upstream.prepare(head, b"", key.encode(), credential, None)
     tally = Tally("id", head, "", 0.0, 0.0)
     values: list[object] = [
-        *(head, answer, source, credential, outbound, tally, tally.record),
+        *(head, answer, source, credential, outbound, tally, tally.so_far()),
         *(gateway.settings, *gateway.settings.upstreams, *gateway.settings.clients),
         *(snapshot, *snapshot.clients.values(), *snapshot.lanes.values(), lane.source, lane.pool),
         *(gateway.app, gateway.app.pipeline, lane.upstream, Fixed(credential, None, 0.0)),

@@ -7,15 +7,14 @@ dataclass, at a tenth of its cost to make.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from datetime import UTC, datetime
 from enum import Enum
+from types import MappingProxyType
 
 import msgspec
 
 from passgate.core.faults import INTERNAL, Fault, Source
-from passgate.core.meter import Consumption, Metered
-from passgate.core.usage import MAX_WORD
+from passgate.core.meter import NOTHING, Consumption, Metered
 
 
 class Ending(Enum):
@@ -133,9 +132,9 @@ class Outbound(msgspec.Struct, frozen=True, gc=False):
 class Record(msgspec.Struct, gc=False):
     """What one exchange was. Field order is the order of the log line.
 
-    The pipeline fills it as it learns, and hands it on when the exchange has ended; from
-    then on nobody changes it. Times are milliseconds, sizes are body bytes without their
-    framing; None is "not known", which is not 0.
+    Made when the exchange has ended; from then on nobody changes it but who prices it.
+    Times are milliseconds, sizes are body bytes without their framing; None is "not known",
+    which is not 0.
     """
 
     ts: datetime
@@ -181,109 +180,183 @@ class Record(msgspec.Struct, gc=False):
 
 
 class Tally:
-    """The record of an exchange that still runs, and when it began.
+    """What is known of an exchange that still runs: its record, when it has ended.
 
     The only mutable thing of an exchange, written by the pipeline alone.
 
     Attributes:
+        id: Of the exchange.
+        opened_s: When it began (monotonic).
+        opened_wall_s: The same, in seconds since 1970.
+        path: What is recorded of the path.
+        client: Whose key it showed, once that is known.
+        upstream: Where it goes, once that is known.
+        ask: What it asks for.
+        status: What the client was told.
         metering: What reads the answer's usage, or None where nothing does.
     """
 
-    __slots__ = ("_secret", "metering", "opened_s", "opened_wall_s", "record")
+    __slots__ = (
+        "_answered_s",
+        "_attempts",
+        "_key",
+        "_method",
+        "_peer",
+        "_request_id",
+        "_route",
+        "_said",
+        "_secret",
+        "_sent_s",
+        "ask",
+        "client",
+        "id",
+        "metering",
+        "opened_s",
+        "opened_wall_s",
+        "path",
+        "status",
+        "upstream",
+    )
 
     def __init__(
         self, id_: str, head: RequestHead, peer: str, opened_s: float, opened_wall_s: float
     ) -> None:
+        self.id = id_
         self.opened_s = opened_s
         self.opened_wall_s = opened_wall_s
+        self.path = head.path
+        self.client: str | None = None
+        self.upstream: str | None = None
+        self.ask = NO_ASK
+        self.status: int | None = None
         self.metering: Consumption | None = None
-        self._secret = b""
-        self.record = record = Record(datetime.fromtimestamp(opened_wall_s, UTC), id_)
-        record.method = head.method
-        record.path = head.path[:_MAX_PATH]
-        record.peer = peer
+        self._method = head.method
+        self._peer = peer
+        self._said: Mapping[bytes, bytes] = _NOTHING_SAID
+        self._key = self._secret = b""
+        self._route: str | None = None
+        self._attempts = 0
+        self._sent_s: float | None = None
+        self._answered_s: float | None = None
+        self._request_id: str | None = None
 
     def knows(self, client: str, said: Mapping[bytes, bytes], key: bytes) -> None:
         """Note who asks: the client, and the session and agent it says it is.
 
         A name that holds the *key* is none.
         """
-        record = self.record
-        record.client = client
+        self.client = client
         if b"x-claude-code-session-id" in said:
-            record.session = _named(said, b"x-claude-code-session-id", key)
-            record.agent = _named(said, b"x-claude-code-agent-id", key)
-            record.parent_agent = _named(said, b"x-claude-code-parent-agent-id", key)
+            self._said = said
+            self._key = key
 
     def goes_to(self, route: str, upstream: str, ask: Ask) -> None:
         """Note what was asked for and where it goes."""
-        record = self.record
-        record.route = route
-        record.upstream = upstream
-        record.model = ask.model
-        record.stream = ask.stream
+        self._route = route
+        self.upstream = upstream
+        self.ask = ask
 
     def sent(self, now_s: float) -> None:
         """Note that the request goes to the upstream now."""
-        self.record.attempts += 1
-        self.record.queued_ms = int((now_s - self.opened_s) * 1e6) / 1000
+        self._attempts += 1
+        self._sent_s = now_s
 
     def answered(self, head: AnswerHead, now_s: float, secret: bytes) -> None:
         """Note that the upstream's response head has come; an id that holds *secret* is none."""
-        record = self.record
-        # ``round`` would cost five times this.
-        record.ttfb_ms = int((now_s - self.opened_s) * 1e6) / 1000
-        record.status = head.status
-        record.upstream_request_id = _named(head.said, b"request-id", secret)
+        self._answered_s = now_s
+        self.status = head.status
+        self._request_id = _named(head.said, b"request-id", secret)
         self._secret = secret
+
+    @property
+    def session(self) -> str | None:
+        """The session that the client says it is in."""
+        return _named(self._said, b"x-claude-code-session-id", self._key)
+
+    @property
+    def agent(self) -> str | None:
+        """The agent of that session that it says it is."""
+        return _named(self._said, b"x-claude-code-agent-id", self._key)
+
+    @property
+    def parent_agent(self) -> str | None:
+        """The agent that began that one."""
+        return _named(self._said, b"x-claude-code-parent-agent-id", self._key)
 
     def so_far(self) -> Record:
         """Return what the record would be if the exchange were cut now: for who looks on."""
-        whole, self.record = self.record, copy(self.record)
-        try:
-            if self.metering is not None:
-                self._metered(self.metering, complete=False)
-            return self.record
-        finally:
-            self.record = whole
+        return self.closed(Ending.CLIENT_LEFT, None, self.opened_s, 0, 0)
 
-    def closed(self, ending: Ending, fault: Fault | None, now_s: float) -> Record:
-        """Return the record of this exchange, which ended at *now_s* (monotonic)."""
-        record = self.record
-        if self.metering is not None:
-            self._metered(self.metering, complete=ending is _COMPLETE)
-        record.ending = ending
-        record.duration_ms = int((now_s - self.opened_s) * 1e6) / 1000
-        if ending is not _COMPLETE:
-            record.error = fault.code if fault is not None else _ERRORS.get(ending)
-        return record
+    def closed(
+        self, ending: Ending, fault: Fault | None, now_s: float, bytes_up: int, bytes_down: int
+    ) -> Record:
+        """Return the record of this exchange.
 
-    def _metered(self, metering: Consumption, *, complete: bool) -> None:
-        """Note what the answer told of its usage; words that hold the credential are none."""
-        record, first_s = self.record, metering.first_token_s
-        if first_s is not None:
-            record.first_token_ms = int((first_s - self.opened_s) * 1e6) / 1000
-        metered = metering.close(complete=complete)
-        if metered.kind == "none":
-            return
-        usage = metered.usage
-        record.usage = metered.kind
-        record.input_tokens = usage.input_tokens
-        record.output_tokens = usage.output_tokens
-        record.cache_read_tokens = usage.cache_read_tokens
-        record.cache_write_5m_tokens = usage.cache_write_5m_tokens
-        record.cache_write_1h_tokens = usage.cache_write_1h_tokens
-        record.thinking_tokens = usage.thinking_tokens
-        record.web_searches = usage.web_searches
-        if self._secret == b"" or not _quotes(metered, self._secret):
-            record.model_served = metered.model_served
-            record.stop_reason = metered.stop_reason
-            record.speed = metered.speed
-            record.service_tier = metered.service_tier
-            record.inference_geo = metered.inference_geo
-            record.iterations = metered.iterations
+        Args:
+            ending: How it ended.
+            fault: Why, where that has a fault.
+            now_s: When (monotonic).
+            bytes_up: Body bytes received from the client.
+            bytes_down: Body bytes sent to it.
+        """
+        complete = ending is _COMPLETE
+        opened_s, said = self.opened_s, self._said
+        metering, metered, first_s = self.metering, NOTHING, None
+        if metering is not None:
+            metered, first_s = metering.close(complete=complete), metering.first_token_s
+            if self._secret != b"" and _quotes(metered, self._secret):
+                metered = Metered(metered.kind, metered.usage)
+        usage, sent_s, answered_s = metered.usage, self._sent_s, self._answered_s
+        error = None
+        if not complete:
+            error = fault.code if fault is not None else _ERRORS.get(ending)
+        # By place: by name it costs three times as much. A test holds each against its name.
+        return Record(
+            datetime.fromtimestamp(self.opened_wall_s, UTC),
+            self.id,
+            self.client,
+            self._method,
+            self.path[:_MAX_PATH],
+            self._route,
+            self.upstream,
+            self.ask.model,
+            metered.model_served,
+            self.ask.stream,
+            self.status,
+            ending,
+            error,
+            # Microseconds; ``round`` would cost five times this.
+            None if sent_s is None else int((sent_s - opened_s) * 1e6) / 1000,
+            None if answered_s is None else int((answered_s - opened_s) * 1e6) / 1000,
+            None if first_s is None else int((first_s - opened_s) * 1e6) / 1000,
+            int((now_s - opened_s) * 1e6) / 1000,
+            bytes_up,
+            bytes_down,
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_tokens,
+            usage.cache_write_5m_tokens,
+            usage.cache_write_1h_tokens,
+            usage.thinking_tokens,
+            None,
+            metered.kind,
+            metered.stop_reason,
+            self.session if said else None,
+            self.agent if said else None,
+            self.parent_agent if said else None,
+            self._request_id,
+            self._peer,
+            self._attempts,
+            usage.web_searches,
+            metered.speed,
+            metered.service_tier,
+            metered.inference_geo,
+            None,
+            metered.iterations,
+        )
 
 
+_NOTHING_SAID: Mapping[bytes, bytes] = MappingProxyType({})
 _COMPLETE = Ending.COMPLETE
 # A fault after the head was sent has no Fault to name it.
 _ERRORS = {Ending.UPSTREAM_BROKE: "upstream", Ending.TIMED_OUT: "timeout"}
@@ -302,11 +375,19 @@ _MAX_NAME = 200
 _MAX_PATH = 1024
 
 
+# What the words that a price depends on nearly always are: none of them is a credential.
+_USUAL_WORDS = frozenset(
+    {None, "end_turn", "tool_use", "max_tokens", "stop_sequence", "pause_turn", "refusal"}
+    | {"standard", "priority", "batch", "fast", "us", "global", "not_available", "STOP"}
+)
+
+
 def _quotes(m: Metered, secret: bytes) -> bool:
     """Return whether any word of *m* holds *secret*: an upstream may say what it was shown."""
     text = m.model_served or ""
-    if len(secret) <= MAX_WORD or m.iterations is not None:  # a long one fits nowhere else
-        text = f"{text} {m.stop_reason} {m.speed} {m.service_tier} {m.inference_geo} {m.iterations}"
+    words = (m.stop_reason, m.service_tier, m.inference_geo, m.speed, m.iterations)
+    if not _USUAL_WORDS.issuperset(words):
+        text = f"{text} {' '.join(map(str, words))}"
     return secret in text.encode()
 
 

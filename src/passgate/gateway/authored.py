@@ -71,5 +71,5 @@ class Authored:
             status_line(status),
             self._content_type,
             more,
-            self._exchange.tally.record.id.encode(),
+            self._exchange.tally.id.encode(),
         )

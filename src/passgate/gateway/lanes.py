@@ -87,7 +87,7 @@ class Exchange:
 
     def commits(self, status: int) -> None:
         """Take note that the client is sent *status*; nothing can be repeated any more."""
-        self.tally.record.status = status
+        self.tally.status = status
         self.body = None
         self.slot.release()
 

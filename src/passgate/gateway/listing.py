@@ -191,7 +191,7 @@ class Listing:
 
     def _answer(self, exchange: Exchange, body: bytes) -> Ending:
         exchange.commits(_OK)
-        id_ = exchange.tally.record.id.encode()
+        id_ = exchange.tally.id.encode()
         exchange.down.answer(faults.local_answer(_OK, body, b"\r\nrequest-id: " + id_), body)
         return Ending.COMPLETE
 

@@ -92,9 +92,8 @@ class Pipeline:
         finally:
             del self.running[id_]
             if ending is not None:
-                record = tally.closed(ending, fault, clock.monotonic())
-                record.bytes_up, record.bytes_down = down.bytes_up, down.bytes_down
-                self._recorder.put(record)
+                now_s, up, sent = clock.monotonic(), down.bytes_up, down.bytes_down
+                self._recorder.put(tally.closed(ending, fault, now_s, up, sent))
 
     async def _serve(self, down: Downstream, tally: Tally) -> Ending | None:
         """Serve one exchange; say how it ended, or raise why it was not served.
@@ -114,7 +113,7 @@ class Pipeline:
         slot = self._admission.enter(crowded=down.crowded)
         try:
             if kind is PathKind.TELEMETRY:
-                tally.record.status = await local.telemetry(down, slot, self._installs)
+                tally.status = await local.telemetry(down, slot, self._installs)
                 return Ending.COMPLETE
             body, ask = _at_hand(down, kind) or await _read(down, kind, client, slot)
             route = routing.choose(snapshot.routes, client, kind, head.path, ask)
@@ -161,7 +160,7 @@ class Pipeline:
             return None
         key = auth.presented_key(head.said, head.query)
         if key and key in head.target:
-            tally.record.path = ""  # what is recorded must not hold it
+            tally.path = ""  # what is recorded must not hold it
             raise Refused(faults.KEY_IN_QUERY)
         if kind is _NOTHING:
             raise Refused(faults.NOT_FOUND)
@@ -219,7 +218,7 @@ def _refuse(fault: Fault, down: Downstream, tally: Tally) -> None:
     if down.committed:
         down.abort()
         return
-    tally.record.status = fault.status
+    tally.status = fault.status
     google_key = b"x-goog-api-key" in down.head.said
     google = routing.speaks_google(down.head.path, google_key=google_key)
-    down.answer(*faults.answer(fault, tally.record.id, google=google))
+    down.answer(*faults.answer(fault, tally.id, google=google))

@@ -152,7 +152,7 @@ class Relay:
             raise Refused(faults.request("model: not the name of a Gemini model"))
         exchange.slot.hold(len(body))  # what it is translated to is as long, and held as well
         asked = request.read(body, model, counting=counting, plain=frozenset(self._plain))
-        session = exchange.tally.record.session
+        session = exchange.tally.session
         stream = asked.stream and not counting
         kind = Streamed if stream else Whole
         return Course(
@@ -173,7 +173,7 @@ class Relay:
 
     def _nothing(self, exchange: Exchange, course: Course) -> Ending:
         """Answer who wants no token."""
-        events = nothing(exchange.ask.model or "", f"msg_{exchange.tally.record.id}")
+        events = nothing(exchange.ask.model or "", f"msg_{exchange.tally.id}")
         if course.asked.stream:
             course.authored.send(encode(events))
             course.authored.finish()
@@ -258,7 +258,7 @@ class Relay:
             Told: Within its stream.
             Refused: It has nothing yet, and the fault is none of Google's answers.
         """
-        fault, id_ = failure.fault, exchange.tally.record.id
+        fault, id_ = failure.fault, exchange.tally.id
         if course.authored.begun:
             course.authored.send(error_event(fault, id_))
             course.authored.finish()
@@ -289,7 +289,7 @@ class Relay:
             one_call=asked.one_call,
             max_tokens=asked.max_tokens or 0,
             taken_ids=asked.taken_ids,
-            request_id=exchange.tally.record.id,
+            request_id=exchange.tally.id,
         )
         translation = course.spent.begins(Translation(wanted))
         voice: Streamed | Whole = (
