@@ -255,6 +255,18 @@ def test_estimate() -> None:
         assert (len(text.encode()) // 4, "partial") == (got["output_tokens"], got["kind"]), name
 
 
+@_streams
+def test_estimate_however_cut(stream: bytes) -> None:
+    """The estimate is the same for events that come apart, together, and in any two pieces."""
+    pieces = [piece for piece in events_of(stream) if b"message_delta" not in piece]
+    whole = b"".join(pieces)
+    expected = metered(pieces, complete=False)
+
+    assert expected == metered([whole], complete=False)
+    for at in range(0, len(whole), 7):
+        assert expected == metered([whole[:at], whole[at:]], complete=False), at
+
+
 def test_unreadable_events() -> None:
     """An event about the message that is none is passed over."""
     start, *rest = events_of(STREAMS["text"])

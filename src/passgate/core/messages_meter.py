@@ -147,7 +147,10 @@ class EventsMeter:
             self._text_bytes += len(whole) - events * self._around
         else:
             for block in blocks(whole):
-                self._event(block)
+                if self._around and block.startswith(_DELTA):
+                    self._text_bytes += len(block) + 2 - self._around  # with its line ends
+                else:
+                    self._event(block)
         self._ordinary = self._around if self._decoder.between else 0
         return self._began and not began
 

