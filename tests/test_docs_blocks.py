@@ -137,9 +137,9 @@ def run(block: str, served: Served, directory: Path) -> subprocess.CompletedProc
         "ANTHROPIC_API_KEY": KEY,
         "BATCH": "msgbatch_1",
     }
-    if "keys " in block and "keys add ci" not in block:
+    if "keys " in block and "keys add ci" not in block:  # it revokes or rotates one that there is
         block = f"passgate keys add ci\n{block}"
-    if "passgate keys" in block or "passgate check" in block:
+    if "passgate keys" in block or "passgate check" in block:  # there it would be a credential
         del environ["ANTHROPIC_API_KEY"]
     script = f"set -euo pipefail\n{filled(block, served.port, state)}"
     return subprocess.run(  # noqa: S603  found above
@@ -243,14 +243,8 @@ def test_text(block: str) -> None:
         named = re.findall(r"^(\S+(?: \S+)?) +(?:ok|fail) ", block, re.MULTILINE)
         assert [row.name for row in ROWS] == named
     if block.startswith("# gemini_keys.txt"):
-        assert (
-            len(
-                keys_in(
-                    re.sub("<(.*?)>", lambda one: one[1].replace(" ", "-"), block).encode(), b"salt"
-                )
-            )
-            == 3
-        )
+        filled_in = re.sub("<(.*?)>", lambda one: one[1].replace(" ", "-"), block)
+        assert 3 == len(keys_in(filled_in.encode(), b"salt"))
 
 
 METRICS = re.findall(r"^\| `(\w+)` \|", MANUAL["docs/metrics.md"], re.MULTILINE)

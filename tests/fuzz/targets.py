@@ -15,6 +15,7 @@ from passgate.core.settings import Limits
 from tests import strict
 from tests.edge.wire.bed import CREDENTIAL, KEY, NARROW_KEY, Bed, Wire, check_end, cut
 from tests.fuzz.pure import PURE, seeds_of
+from tests.fuzz.small import SMALL, small_seeds_of
 
 LIMITS = Limits(
     first_byte_s=2,
@@ -103,13 +104,15 @@ def client(data: bytes) -> Bed:
 
 
 SIDES: dict[str, Callable[[bytes], Bed]] = {"server": server, "client": client}
-TARGETS: dict[str, Callable[[bytes], object]] = {**SIDES, **PURE}
+TARGETS: dict[str, Callable[[bytes], object]] = {**SIDES, **PURE, **SMALL}
 
 
 def corpus_of(target: str) -> dict[str, bytes]:
     """Return the inputs that all others are made of, by name."""
     if target in PURE:
         return seeds_of(target)
+    if target in SMALL:
+        return small_seeds_of(target)
     files = sorted((Path(__file__).parent / "corpus" / target).iterdir())
     return {file.name: file.read_bytes() for file in files}
 

@@ -310,7 +310,7 @@ class Tally:
         error = None
         if not complete:
             error = fault.code if fault is not None else _ERRORS.get(ending)
-        # By place: by name it costs three times as much. A test holds each against its name.
+        # By place: by name it would cost five times as much. Tests hold each against its name.
         return Record(
             datetime.fromtimestamp(self.opened_wall_s, UTC),
             self.id,

@@ -13,11 +13,11 @@ import msgspec
 
 # What JSON readers agree on, and what fits a ledger's column.
 _MAX_COUNT = (1 << 53) - 1
-MAX_WORD = 32
+_MAX_WORD = 32
 _MAX_NAME = 200
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=_MAX_COUNT)]
-Word = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_WORD)]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_WORD)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_NAME)]
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
