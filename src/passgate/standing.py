@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from passgate.admin.live import Feed
-from passgate.core.exchange import Tally
 from passgate.core.live import Running
 from passgate.core.pricebook import PriceBook
 from passgate.core.ratelimits import headroom
 from passgate.core.settings import CredentialKind, UpstreamSettings
+from passgate.core.tally import Tally
 from passgate.core.vitals import LedgerState, UpstreamState, Vitals
 from passgate.edge.descriptors import Descriptors
 from passgate.edge.logs import LogLines

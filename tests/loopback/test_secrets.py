@@ -27,7 +27,7 @@ import msgspec
 import pytest
 
 from passgate.core.credential import Credential
-from passgate.core.exchange import Ending, Tally
+from passgate.core.exchange import Ending
 from passgate.core.settings import (
     ClientSettings,
     CredentialKind,
@@ -36,6 +36,7 @@ from passgate.core.settings import (
     Settings,
     UpstreamKind,
 )
+from passgate.core.tally import Tally
 from passgate.edge.credentials import Fixed
 from passgate.edge.wire.answers import parse_answer
 from passgate.edge.wire.heads import parse_request

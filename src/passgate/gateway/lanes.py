@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from passgate.core.auth import Client
 from passgate.core.credential import Credential
-from passgate.core.exchange import Ask, Outbound, Tally
+from passgate.core.exchange import Ask, Outbound
 from passgate.core.faults import UpstreamStale
 from passgate.core.routing import PathKind, Route, Routes
+from passgate.core.tally import Tally
 from passgate.core.upstreams import PassThrough
 from passgate.gateway.admission import Slot
 from passgate.gateway.interfaces import Answer, CredentialSource, Downstream, Keys, Pool

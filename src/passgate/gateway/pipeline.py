@@ -11,11 +11,12 @@ from functools import partial
 
 from passgate.core import auth, faults, messages, routing
 from passgate.core.auth import Client
-from passgate.core.exchange import NO_ASK, Ask, Ending, RequestHead, Tally, ending_of
+from passgate.core.exchange import NO_ASK, Ask, Ending, RequestHead
 from passgate.core.faults import DownstreamLeft, Drained, Fault, Refused, Told
 from passgate.core.gemini.minted import without_minted
 from passgate.core.known import Known
 from passgate.core.routing import PathKind
+from passgate.core.tally import Tally, ending_of
 from passgate.gateway import local
 from passgate.gateway.admission import Admission, Slot
 from passgate.gateway.gemini import Gemini
