@@ -25,6 +25,8 @@ class Ending(Enum):
     DRAINED = "drained"
     FAILED = "failed"
 
+    __hash__ = object.__hash__  # that of an Enum is a call of Python's
+
 
 class RequestHead(msgspec.Struct, frozen=True, gc=False):
     """A request head that was accepted, or the fault for which it was not.

@@ -6,7 +6,7 @@ Whoever drives it asks a price list for what stands in ``asks`` and tells it the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from operator import attrgetter
 
 from passgate.core import pricing
 from passgate.core.exchange import Record
@@ -35,17 +35,58 @@ Prices = dict[str, Price]
 
 _US, _NATIVE = "us", "native"
 _NO_BORDER = 1 << 62
-_Context = tuple[str | None, ...]
 
 
-class _Plain(NamedTuple):
-    """The rates of a context on one day, for an input of at most so many tokens."""
+# What rates hang on, besides the day and the length of the input.
+_context_of = attrgetter(
+    *("upstream", "model_served", "model", "route", "speed", "service_tier", "inference_geo")
+)
+_counts_of = attrgetter(
+    *("input_tokens", "output_tokens", "cache_read_tokens"),
+    *("cache_write_5m_tokens", "cache_write_1h_tokens"),
+)
 
-    day: int
-    status: str
-    factor: int
-    most_input_tokens: int
-    tier: pricing.Tier
+
+class _Plain:
+    """The rates of a context on one day, for an input of at most so many tokens.
+
+    Nearly every record has the same few rates as one before.
+    """
+
+    __slots__ = ("_day", "_most_input_tokens", "_rates", "_status")
+
+    def __init__(
+        self, day: int, status: str, factor: int, most_input_tokens: int, tier: pricing.Tier
+    ) -> None:
+        self._day = day
+        self._status = status
+        self._most_input_tokens = most_input_tokens
+        self._rates = (
+            factor * tier.input_rate,
+            factor * tier.output_rate,
+            factor * tier.cache_read_rate,
+            factor * tier.cache_write_5m_rate,
+            factor * tier.cache_write_1h_rate,
+        )
+
+    def price(self, record: Record) -> tuple[int, str] | None:
+        """Return the price of *record*, or None where these rates are not all that it takes."""
+        fresh, output, read, write, hour = counts = _counts_of(record)
+        if None in counts:
+            if not pricing.is_told(record):
+                return None
+            read, write, hour = read or 0, write or 0, hour or 0
+        if (
+            fresh + read + write + hour > self._most_input_tokens
+            or record.web_searches
+            or record.iterations is not None
+            or record.ts.toordinal() != self._day
+        ):
+            return None
+        rate, output_rate, read_rate, write_rate, hour_rate = self._rates
+        scaled = fresh * rate + output * output_rate + read * read_rate
+        scaled += write * write_rate + hour * hour_rate
+        return pricing.nano_usd(scaled), self._status
 
 
 class PriceBook:
@@ -67,7 +108,7 @@ class PriceBook:
         self._overrides: dict[tuple[str, str], Override] = {}
         self._noticed: set[tuple[str, str]] = set()
         self._foreseen: set[tuple[str | None, str | None]] = set()
-        self._plain: dict[_Context, _Plain] = {}
+        self._plain: dict[tuple[str | None, ...], _Plain] = {}
         self.asks: dict[Key, None] = {}
 
     def goes_by(self, providers: Mapping[str, str], overrides: Sequence[Override]) -> None:
@@ -90,33 +131,12 @@ class PriceBook:
 
     def __call__(self, records: Sequence[Record]) -> None:
         """Give every record of *records* that was metered its price, as far as it is known."""
+        rates = self._plain
         for record in records:
             if record.usage != "none":
-                record.cost_nusd, record.price_status = self._at_once(record) or self.price(record)
-
-    # Nearly every record has the same few rates as one before: a quarter of the cost.
-
-    def _at_once(self, record: Record) -> tuple[int, str] | None:
-        """Return the price of a plain record in a context that was priced today, else None."""
-        plain = self._plain.get(_context_of(record))
-        if plain is None or record.iterations is not None or record.web_searches:
-            return None
-        day, status, factor, most, tier = plain
-        if day != record.ts.toordinal() or not pricing.is_told(record):
-            return None
-        fresh = record.input_tokens or 0
-        read, write = record.cache_read_tokens or 0, record.cache_write_5m_tokens or 0
-        hour = record.cache_write_1h_tokens or 0
-        if fresh + read + write + hour > most:
-            return None
-        tokens = (
-            fresh * tier.input_rate
-            + (record.output_tokens or 0) * tier.output_rate
-            + read * tier.cache_read_rate
-            + write * tier.cache_write_5m_rate
-            + hour * tier.cache_write_1h_rate
-        )
-        return pricing.nano_usd(tokens * factor), status
+                plain = rates.get(_context_of(record))
+                price = None if plain is None else plain.price(record)
+                record.cost_nusd, record.price_status = price or self.price(record)
 
     def _remember(self, record: Record, key: Key) -> None:
         """Keep the rates of the context of *record*, those of the shortest inputs."""
@@ -235,18 +255,6 @@ class PriceBook:
             f"model {name[1]!a} of {name[0]} has no price: its cost is not counted; "
             "[pricing.override] sets one"
         )
-
-
-def _context_of(record: Record) -> _Context:
-    """Return what rates hang on, besides the day and the length of the input."""
-    return (
-        record.upstream,
-        record.model_served or record.model,
-        record.route,
-        record.speed,
-        record.service_tier,
-        record.inference_geo,
-    )
 
 
 def _named(key: Key) -> tuple[str, str]:

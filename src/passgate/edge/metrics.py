@@ -13,11 +13,14 @@ from __future__ import annotations
 import asyncio
 import platform
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from passgate import __version__
-from passgate.core.exchange import Ending, Record
+from passgate.core.exchange import Record
 from passgate.core.pricing import PENDING, Price
 from passgate.core.vitals import Totals, UpstreamState, Vitals
 
@@ -45,8 +48,6 @@ _TOLD_STATUSES = frozenset(
 )
 _FIRST_ERROR = 400
 _NO_STATUS = 600
-_COMPLETED = Ending.COMPLETE  # reading a member through its class costs more than the comparison
-_COMPLETE = "complete"
 _CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 # What a model takes: from a cached hello to half an hour of thinking.
@@ -63,6 +64,18 @@ _K = TypeVar("_K", bound=tuple[str, ...])
 _OPENMETRICS = "application/openmetrics-text"
 _END, _TYPE = b"# EOF\n", b"# TYPE "
 _PIECE_SAMPLES = 100
+
+
+# What is the same in records that are counted together, and what is summed up in them.
+_kind_of = attrgetter(
+    *("client", "upstream", "route", "status", "ending", "error", "usage", "stream", "attempts")
+)
+_numbers_of = attrgetter(
+    *("bytes_up", "bytes_down"),
+    *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens"),
+    *("cache_write_1h_tokens", "thinking_tokens", "cost_nusd"),
+)
+_spans_of = attrgetter("queued_ms", "ttfb_ms", "first_token_ms", "duration_ms")
 
 
 class _Tally:
@@ -106,13 +119,21 @@ class _Tally:
 class _Spans:
     """A histogram: how many were within each bound, and their sum."""
 
-    __slots__ = ("bounds", "bounds_ms", "counts", "total_ms")
+    __slots__ = ("bounds", "counts", "place_of", "total_ms")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
-        self.bounds_ms = [bound * _MS for bound in bounds]
+        self.place_of = partial(bisect_left, [bound * _MS for bound in bounds])
         self.counts = [0] * (len(bounds) + 1)
         self.total_ms = 0.0
+
+    def add(self, spans_ms: Sequence[float | None]) -> None:
+        """Count *spans_ms*, of which some may not be known."""
+        known = [span for span in spans_ms if span is not None] if None in spans_ms else spans_ms
+        self.total_ms += sum(known)  # type: ignore[arg-type]  # None is taken out
+        places = list(map(self.place_of, known))
+        for place in set(places):
+            self.counts[place] += places.count(place)
 
     def buckets(self) -> list[tuple[str, float]]:
         """Return every bound with how many were within it, ``+Inf`` last."""
@@ -149,55 +170,65 @@ class Metrics:
         self._pending: dict[str, _Tally] = {}  # by record, what its price will be added to
 
     def __call__(self, records: Sequence[Record]) -> None:
-        """Count *records*."""
+        """Count *records*, those that are alike together: what they sum up to is one call each."""
+        alike: defaultdict[tuple[object, ...], list[Record]] = defaultdict(list)
         for record in records:
-            if record.client is None:
-                code = _code(record)
-                self._unknown[code] = self._unknown.get(code, 0) + 1
+            alike[_kind_of(record)].append(record)
+        for group in alike.values():
+            client = group[0].client
+            if client is None:
+                code = _code(group[0])
+                self._unknown[code] = self._unknown.get(code, 0) + len(group)
             else:
-                self._count(record, record.client)
+                self._count(group, client)
 
-    # Every request pays for what follows, so it is written for speed: 2 us.
-
-    def _count(self, record: Record, client: str) -> None:
-        upstream = record.upstream or ""
-        key = (client, upstream, record.route or "")
+    def _count(self, group: Sequence[Record], client: str) -> None:
+        """Count records of one kind."""
+        first, times = group[0], len(group)
+        upstream, status = first.upstream or "", first.status or 0
+        key = (client, upstream, first.route or "")
         tally = self._tallies.get(key)
         if tally is None:
             tally = self._tallies[key] = _Tally()
-        ending = record.ending
-        status = record.status or 0
-        seen = (_class(status), _COMPLETE if ending is _COMPLETED else ending.value)
-        tally.requests[seen] = tally.requests.get(seen, 0) + 1
-        tally.bytes_up += record.bytes_up
-        tally.bytes_down += record.bytes_down
-        if record.usage != "none":
-            _count_usage(record, tally)
+        seen = (_class(status), first.ending.value)
+        tally.requests[seen] = tally.requests.get(seen, 0) + times
+        up, down, *consumed, costs = zip(*map(_numbers_of, group), strict=True)
+        tally.bytes_up += sum(up)
+        tally.bytes_down += sum(down)
+        if first.usage != "none":
+            tally.usage[first.usage] = tally.usage.get(first.usage, 0) + times
+            _count_tokens(consumed, tally)
+            tally.cost_nusd += sum(filter(None, costs))
+            if None in costs:
+                self._count_unpriced(group, tally)
+        if first.attempts:
+            self._time(group, upstream)
+            if first.attempts > 1:
+                repeats = (first.attempts - 1) * times
+                self._repeats[upstream] = self._repeats.get(upstream, 0) + repeats
+        if first.error is not None or status >= _FIRST_ERROR:
+            code = _code(first)
+            error = (_SOURCES.get(code, "upstream"), code, upstream)
+            tally.errors += times
+            self._errors[error] = self._errors.get(error, 0) + times
+
+    def _count_unpriced(self, group: Sequence[Record], tally: _Tally) -> None:
+        for record in group:
             if record.price_status == PENDING and len(self._pending) < _MOST_PENDING:
                 self._pending[record.id] = tally
-        if record.attempts:
-            self._time(record, upstream)
-        if record.error is not None or status >= _FIRST_ERROR:
-            code = _code(record)
-            error = (_SOURCES.get(code, "upstream"), code, upstream)
-            tally.errors += 1
-            self._errors[error] = self._errors.get(error, 0) + 1
+            elif record.price_status != PENDING and record.cost_nusd is None:
+                tally.unpriced += 1
 
-    def _time(self, record: Record, upstream: str) -> None:
-        times = self._times.get((upstream, record.stream))
+    def _time(self, group: Sequence[Record], upstream: str) -> None:
+        key = (upstream, group[0].stream)
+        times = self._times.get(key)
         if times is None:
-            times = self._times[upstream, record.stream] = _Times()
-        for spans, span_ms in (
-            (times.queued, record.queued_ms),
-            (times.ttfb, record.ttfb_ms),
-            (times.first_token, record.first_token_ms),
-            (times.duration, record.duration_ms),
-        ):
-            if span_ms is not None:
-                spans.counts[bisect_left(spans.bounds_ms, span_ms)] += 1
-                spans.total_ms += span_ms
-        if record.attempts > 1:
-            self._repeats[upstream] = self._repeats.get(upstream, 0) + record.attempts - 1
+            times = self._times[key] = _Times()
+        queued, ttfb, first_token, duration = zip(*map(_spans_of, group), strict=True)
+        times.queued.add(queued)
+        times.ttfb.add(ttfb)
+        times.first_token.add(first_token)
+        times.duration.add(duration)
 
     def late(self, prices: Mapping[str, Price]) -> None:
         """Count prices that were found after their record was counted, by its id."""
@@ -474,15 +505,16 @@ def _process(vitals: Vitals) -> Iterator[Metric]:
     yield from ProcessCollector(registry=None).collect()
 
 
-def _count_usage(record: Record, tally: _Tally) -> None:
-    tally.usage[record.usage] = tally.usage.get(record.usage, 0) + 1
-    tally.input += record.input_tokens or 0
-    tally.output += record.output_tokens or 0
-    tally.cache_read += record.cache_read_tokens or 0
-    tally.cache_write_5m += record.cache_write_5m_tokens or 0
-    tally.cache_write_1h += record.cache_write_1h_tokens or 0
-    tally.thinking += record.thinking_tokens or 0
-    _count_cost(record.cost_nusd, record.price_status, tally)
+def _count_tokens(consumed: Sequence[Sequence[int | None]], tally: _Tally) -> None:
+    input_, output, cache_read, cache_write_5m, cache_write_1h, thinking = (
+        sum(filter(None, counts)) for counts in consumed
+    )
+    tally.input += input_
+    tally.output += output
+    tally.cache_read += cache_read
+    tally.cache_write_5m += cache_write_5m
+    tally.cache_write_1h += cache_write_1h
+    tally.thinking += thinking
 
 
 def _count_cost(cost_nusd: int | None, status: str | None, tally: _Tally) -> None:
