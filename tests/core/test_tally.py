@@ -38,8 +38,8 @@ def test_told_step_by_step() -> None:
     made.knows("ci", session, b"")
     made.goes_to("claude-*", "anthropic", Ask("claude-x", stream=True))
     made.sent(10.0015)
-    answered = {b"request-id": b"req_up"}
-    made.answered(AnswerHead(429, b"", answered, 0, chunked=False, keep_alive=True), 10.25, b"")
+    answered = AnswerHead(429, b"", {}, 0, chunked=False, keep_alive=True, request_id=b"req_up")
+    made.answered(answered, 10.25, b"")
     got = made.closed(Ending.COMPLETE, None, 12.5, 7, 8)
     routed = (got.client, got.route, got.upstream, got.model, got.stream)
 

@@ -78,10 +78,12 @@ class AnswerHead(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         status: HTTP status.
         fields: Status line and what of the field lines may go on to a client.
-        said: The fields we look at: lower-case name -> value.
+        said: The fields that decide over framing, coding and reuse: lower-case name -> value.
         length: Body bytes; None where the body is chunked or ends with the connection.
         chunked: Whether the body is chunked.
         keep_alive: Whether the upstream lets us use the connection again.
+        request_id: The upstream's name for the exchange, where it gave it one.
+        limits: Whether *fields* may tell something of rate limits.
     """
 
     status: int
@@ -90,6 +92,8 @@ class AnswerHead(msgspec.Struct, frozen=True, gc=False):
     length: int | None
     chunked: bool
     keep_alive: bool
+    request_id: bytes | None = None
+    limits: bool = False
 
     def __repr__(self) -> str:
         return f"AnswerHead({self.status})"  # the rest may echo a credential

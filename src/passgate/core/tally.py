@@ -109,7 +109,9 @@ class Tally:
         """Note that the upstream's response head has come; an id that holds *secret* is none."""
         self._answered_s = now_s
         self.status = head.status
-        self._request_id = _named(head.said, b"request-id", secret)
+        id_ = head.request_id
+        hidden = id_ is None or (secret != b"" and secret in id_)
+        self._request_id = None if hidden or id_ is None else id_[:_MAX_NAME].decode("latin-1")
         self._secret = secret
 
     @property

@@ -29,7 +29,7 @@ def test_whole_answer() -> None:
 
     assert b"HTTP/1.1 200 OK\r\nContent-LENGTH: 5\r\nrequest-ID: r\r\nx: \xe9" == got.fields
     assert (200, 5, False, True) == (got.status, got.length, got.chunked, got.keep_alive)
-    assert b"r" == got.said[b"request-id"]
+    assert b"r" == got.request_id
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_a_head_of_a_known_shape(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert b"HTTP/1.1 200 OK\r\na: 2\r\ncontent-length: 77\r\nrequest-id: r2\r\nz: " == got.fields
     assert (77, False, True) == (got.length, got.chunked, got.keep_alive)
-    assert b"r2" == got.said[b"request-id"]
+    assert b"r2" == got.request_id
     assert b"keep-alive" == got.said[b"connection"]
 
 

@@ -15,6 +15,7 @@ import httptools
 
 from passgate.core.exchange import AnswerHead
 from passgate.core.headers import FIND_IN_ANSWER, KEPT_OF_ANSWER, cut
+from passgate.core.ratelimits import MARK
 from passgate.edge.wire.heads import LENGTH, SINK, lasts
 
 MAX_ANSWER_HEAD_BYTES = 64 * 1024
@@ -24,6 +25,10 @@ _VERSIONS = frozenset({_HTTP10, b"HTTP/1.1 "})
 _FIRST_STATUS, _LAST_STATUS = 100, 599
 _FIRST_FINAL = 200
 _NO_BODY = frozenset({204, 304})
+# What decides over framing, coding and reuse: it is the same in all heads of a shape.
+_DECIDING = frozenset(
+    {b"connection", b"content-encoding", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+)
 
 
 class BadAnswer(Exception):
@@ -57,7 +62,10 @@ def parse_answer(head: bytes, method: str) -> AnswerHead:
     if http10:
         fields = b"HTTP/1.1" + fields[8:]
     length, chunked = _framing(said, status, method, http10=http10)
-    return AnswerHead(status, fields, said, length, chunked, not http10 and lasts(said))
+    keep_alive = not http10 and lasts(said)
+    id_, limits = said.get(b"request-id"), MARK in fields
+    deciding = {name: value for name, value in said.items() if name in _DECIDING}
+    return AnswerHead(status, fields, deciding, length, chunked, keep_alive, id_, limits)
 
 
 def _framing(
@@ -85,41 +93,40 @@ def _framing(
 _MOST_SHAPES = 4
 _MOST_SHAPE_BYTES = 4096
 _MOST_MISSES = 1000  # in a row; to make a shape costs as much as to judge a hundred heads
-# What decides over framing, coding and reuse is part of the shape; other values may differ.
-_DECIDING = frozenset(
-    {b"connection", b"content-encoding", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
-)
 _VALUE = rb"[\t -~\x80-\xff]*"
 _LENGTH_VALUE, _ID_VALUE = rb" (?P<length>[0-9]{1,18})", rb" (?P<id>[!-~]+)"
 
 
 class _Shape:
-    """What is the same in heads that differ in values alone."""
+    """What is the same in heads that differ in values alone.
 
-    __slots__ = ("_chunked", "_id", "_keep_alive", "_kept", "_length", "_match", "_said", "_status")
+    Attributes:
+        match: Finds out whether a head is of this shape.
+    """
+
+    __slots__ = ("_head", "_id", "_kept", "_length", "match")
 
     def __init__(self, raw: bytes, head: AnswerHead) -> None:
         shape = re.compile(b"".join(_pattern(raw)))
-        self._match = shape.fullmatch
+        self.match = shape.fullmatch
         self._length, self._id = shape.groupindex.get("length"), shape.groupindex.get("id")
         self._kept = [at for name, at in shape.groupindex.items() if name.startswith("kept")]
-        self._status, self._chunked = head.status, head.chunked
-        self._keep_alive = head.keep_alive
-        self._said = {name: value for name, value in head.said.items() if name in _DECIDING}
+        self._head = (head.status, head.said, head.chunked, head.keep_alive, head.limits)
 
-    def parse(self, raw: bytes) -> AnswerHead | None:
-        """Return the head in *raw* if it is of this shape, else None."""
-        found = self._match(raw)
-        if found is None:
-            return None
-        said, length = self._said.copy(), None
-        if self._length is not None:
-            said[b"content-length"] = digits = found[self._length]
-            length = int(digits)
-        if self._id is not None:
-            said[b"request-id"] = found[self._id]
-        fields = found[1] if len(self._kept) == 1 else b"".join(found.group(*self._kept))
-        return AnswerHead(self._status, fields, said, length, self._chunked, self._keep_alive)
+    def head(self, found: re.Match[bytes]) -> AnswerHead:
+        """Return the head in what :attr:`match` has found."""
+        status, said, chunked, keep_alive, limits = self._head
+        length, id_ = self._length, self._id
+        return AnswerHead(
+            status,
+            found[1] if len(self._kept) == 1 else b"".join(found.group(*self._kept)),
+            said,
+            None if length is None else int(found[length]),
+            chunked,
+            keep_alive,
+            None if id_ is None else found[id_],
+            limits,
+        )
 
 
 def _pattern(raw: bytes) -> Iterator[bytes]:
@@ -161,10 +168,10 @@ class AnswerMemory:
         """
         if method != "HEAD":
             for shape in self._shapes:
-                head = shape.parse(raw)
-                if head is not None:
+                found = shape.match(raw)
+                if found is not None:
                     self._misses = 0
-                    return head
+                    return shape.head(found)
         head = parse_answer(raw, method)
         if method != "HEAD" and _is_usual(raw, head):
             self._learn(raw, head)
@@ -176,13 +183,13 @@ class AnswerMemory:
             self._shapes, self._misses = [], 0  # the upstream has changed its ways
         if len(self._shapes) < _MOST_SHAPES:
             shape = _Shape(raw, head)
-            if shape.parse(raw) is not None:  # else a value is not spelled as is usual
+            if shape.match(raw) is not None:  # else a value is not spelled as is usual
                 self._shapes.append(shape)
 
 
 def _is_usual(raw: bytes, head: AnswerHead) -> bool:
     """Return whether heads that differ from *raw* in values alone can be told by that."""
-    repeated = any(b"\n" in value for value in head.said.values())
+    repeated = any(b"\n" in value for value in (*head.said.values(), head.request_id or b""))
     final = head.status >= _FIRST_FINAL and head.status not in _NO_BODY
     short = len(raw) <= _MOST_SHAPE_BYTES
     return final and short and not repeated and not raw.startswith(_HTTP10)

@@ -12,7 +12,6 @@ from passgate.core import faults
 from passgate.core.exchange import AnswerHead, Ending, Outbound
 from passgate.core.faults import Refused, UpstreamStale
 from passgate.core.headers import downward
-from passgate.core.ratelimits import MARK
 from passgate.edge.wire.answers import MAX_ANSWER_HEAD_BYTES, BadAnswer
 from passgate.edge.wire.drive import Wait
 from passgate.edge.wire.server import ServerConnection
@@ -247,7 +246,7 @@ class ClientConnection(asyncio.Protocol):
     def splice(self, down: ServerConnection, head: bytes, tap: Tap | None) -> Wait[Ending]:
         """Pass head and body on; see ``Answer.splice``."""
         answer, buffer = self.head, self._buffer
-        if MARK in answer.fields:
+        if answer.limits:
             self._pool.last_told = answer.fields
         if answer.length is not None and len(buffer) > answer.length:
             return self._surplus()
