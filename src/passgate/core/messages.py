@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import zlib
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from passgate.core.faults import Refused
 
 Body = bytes | bytearray
 
-_MAX_MODEL_BYTES = 256
+_MAX_MODEL_CHARS = 254
 # The API knows some dozens. A key takes 100 bytes, and 32 MiB have room for six million.
 _MOST_KEYS = 10_000
 _MANY_BYTES = 1 << 16  # a smaller body has no room for many more
@@ -22,17 +23,16 @@ _MANY_BYTES = 1 << 16  # a smaller body has no room for many more
 _STEP_BYTES = 1 << 17
 
 
-class _Key:
+class _Key(str):
     """A top-level key of a body. Equal to nothing else, so that no repetition is lost."""
 
-    __slots__ = ("name",)
-
-    def __init__(self, _: type, name: str) -> None:
-        self.name = name
+    __slots__ = ()
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 _Fields = dict[_Key, msgspec.Raw]
-_decode_small = msgspec.json.Decoder(_Fields, dec_hook=_Key).decode
+_decode_small = msgspec.json.Decoder(_Fields, dec_hook=operator.call).decode
 
 
 def _decode(body: Body) -> _Fields:
@@ -50,12 +50,12 @@ def _decode(body: Body) -> _Fields:
         left -= 1
         if left < 0:
             raise ValueError("too many keys")
-        return _Key(type_, name)
+        return _Key(name)
 
     return msgspec.json.decode(body, type=_Fields, dec_hook=key)
 
 
-_decode_value = msgspec.json.Decoder().decode
+_decode_name = msgspec.json.Decoder(str).decode
 
 
 def peek(body: Body) -> Ask:
@@ -70,27 +70,23 @@ def peek(body: Body) -> Ask:
         fields = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return NO_ASK
-    model: msgspec.Raw | None = None
-    stream = False
-    for key, raw in fields.items():
-        if key.name == "model":
-            if model is not None:
-                raise Refused(faults.request("model: the body names it twice"))
-            model = raw
-        elif key.name == "stream":
-            stream = bytes(raw) == b"true"
-    return Ask(model=None if model is None else _name_in(model), stream=stream)
+    names = list(map(str, fields))
+    if names.count("model") > 1:
+        raise Refused(faults.request("model: the body names it twice"))
+    said = dict(zip(names, fields.values(), strict=False))  # they are as many, and that is cheaper
+    model, stream = said.get("model"), said.get("stream")
+    return Ask(
+        None if model is None else _name_in(model), stream is not None and bytes(stream) == b"true"
+    )
 
 
 def _name_in(model: msgspec.Raw) -> str | None:
     """Return the string that *model* is, or None: the decoder did not look inside it yet."""
-    if memoryview(model).nbytes > _MAX_MODEL_BYTES:
-        return None
     try:
-        name = _decode_value(model)
+        name = _decode_name(model)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return name if isinstance(name, str) else None
+    return name if len(name) <= _MAX_MODEL_CHARS else None
 
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
@@ -110,7 +106,7 @@ def renamed(body: Body, model: str) -> bytes:
         at = body.index(b":", at) + 1
         at = _SPACE.match(body, at).end()  # type: ignore[union-attr]
         end = at + memoryview(raw).nbytes
-        if key.name == "model":
+        if str(key) == "model":
             return b"".join((body[:at], msgspec.json.encode(model), body[end:]))
         at = _SPACE.match(body, end).end() + 1  # type: ignore[union-attr]  # the comma
     raise AssertionError("peek found a model in this body")
