@@ -14,13 +14,14 @@ class Scripted:
     def __init__(self) -> None:
         self.seen: list[bytes] = []
         self.failures: list[int] = []
+        self.opens = b"first"  # what begins the content
 
     def feed(self, data: bytes) -> bool:
         """See ``meter.Meter``."""
         self.seen.append(data)
         if data == b"fail":
             raise ValueError
-        return data == b"first"
+        return data == self.opens
 
     def running(self) -> tuple[int | None, bool]:
         """See ``meter.Meter``."""
@@ -66,6 +67,30 @@ def test_nothing_came() -> None:
     tap, _, _ = metering()
 
     assert ((None, False), NOTHING) == (tap.running(), tap.close(complete=True))
+
+
+@pytest.mark.parametrize("piece", [b"{}", b"first"])
+def test_what_came_whole(piece: bytes) -> None:
+    """A body that is no stream and came in one piece is read at its end, once."""
+    tap, meter, firsts = metering()
+    tap.feed(piece)
+    seen = list(meter.seen)
+
+    assert ([] if piece == b"{}" else [b"first"]) == seen
+    assert Metered("partial", Usage(input_tokens=1)) == tap.close(complete=False)
+    assert Metered("final", Usage(input_tokens=1)) == tap.close(complete=True)
+    assert ([piece[:1]], [piece]) == (firsts, meter.seen)
+
+
+def test_first_token_of_what_came_whole() -> None:
+    """Its first token came when it was read."""
+    meter = Scripted()
+    meter.opens = b"{}"
+    tap = Metering(lambda _: meter, None, lambda: 1.5, lambda: None)
+    tap.feed(b"{}")
+    tap.close(complete=True)
+
+    assert 1.5 == tap.first_token_s
 
 
 @pytest.mark.parametrize("complete", [True, False])

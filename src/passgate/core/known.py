@@ -12,7 +12,8 @@ from passgate.core.credential import Credential
 from passgate.core.exchange import Outbound, RequestHead
 from passgate.core.faults import Refused
 from passgate.core.headers import around_length
-from passgate.core.routing import PathKind
+from passgate.core.meter import MeterFor
+from passgate.core.routing import PathKind, Route
 from passgate.core.upstreams import PassThrough
 
 _LENGTH = b"content-length"
@@ -26,15 +27,32 @@ class Known:
         kind: What is served at its path.
         key: The key that it shows.
         client: Whose key that is.
+        route: Where the last request went, or None before the first.
+        model: What that one asked for.
+        meter_for: What meters the answers from there.
     """
 
-    __slots__ = ("_credential", "_parts", "_upstream", "client", "key", "kind", "snapshot")
+    __slots__ = (
+        "_credential",
+        "_parts",
+        "_upstream",
+        "client",
+        "key",
+        "kind",
+        "meter_for",
+        "model",
+        "route",
+        "snapshot",
+    )
 
     def __init__(self, snapshot: object, kind: PathKind, key: bytes, client: Client) -> None:
         self.snapshot = snapshot
         self.kind = kind
         self.key = key
         self.client = client
+        self.route: Route | None = None
+        self.model: str | None = None
+        self.meter_for: MeterFor | None = None
         self._upstream: PassThrough | None = None
         self._credential: Credential | None = None
         self._parts = (b"", b"")

@@ -70,14 +70,23 @@ def meter_for(first: bytes) -> Meter:
 class MessageMeter:
     """Reads a whole message; see ``meter.Meter``."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("_held", "_text")
 
     def __init__(self) -> None:
-        self._held = Held()
+        self._text = b""  # nearly always all of it
+        self._held: Held | None = None
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes; see ``meter.Meter``."""
-        self._held.feed(data)
+        if self._held is not None:
+            self._held.feed(data)
+        elif not self._text:
+            self._text = data
+        else:
+            self._held = Held()
+            self._held.feed(self._text)
+            self._held.feed(data)
+            self._text = b""
         return False
 
     def running(self) -> tuple[int | None, bool]:
@@ -86,7 +95,8 @@ class MessageMeter:
 
     def close(self, *, complete: bool) -> Metered:
         """Return what was read; see ``meter.Meter``."""
-        message = told_in(self._held.text, _Message, _message_in)
+        text = self._text if self._held is None else self._held.text
+        message = told_in(text, _Message, _message_in)
         if message is None or message.usage is None:
             return NOTHING  # cut short, or no message
         reason = message.stop_reason

@@ -105,6 +105,7 @@ class Metering:
 
     __slots__ = (
         "_decode",
+        "_kept",
         "_meter",
         "_meter_for",
         "_monotonic",
@@ -125,8 +126,17 @@ class Metering:
         self._monotonic = monotonic
         self._on_failure = on_failure
         self._meter: Meter | None = None
+        self._kept = b""
         self.first_token_s: float | None = None
-        self.feed: Callable[[bytes], object] = self._guarded
+        self.feed: Callable[[bytes], object] = self._first
+
+    def _first(self, data: bytes) -> None:
+        """Keep what may be all of the body: what is no stream is not read before its end."""
+        self.feed = self._guarded
+        if data[:1] == b"{" and self._decode is None:
+            self._kept = data
+        else:
+            self._guarded(data)
 
     def _guarded(self, data: bytes) -> None:
         """Take the next bytes of the body, and whatever the meter makes of them."""
@@ -135,9 +145,10 @@ class Metering:
                 data = self._decode(data)
             meter = self._meter
             if meter is None:
-                data = data.lstrip()
+                data = (self._kept + data).lstrip()
                 if not data:
                     return
+                self._kept = b""
                 self._meter = meter = self._meter_for(data[:1])
             if meter.feed(data):
                 self.first_token_s = self._monotonic()
@@ -156,10 +167,16 @@ class Metering:
         Args:
             complete: Whether the body came to its end.
         """
-        if self._meter is None:
-            return NOTHING
+        meter = self._meter
         try:
-            return self._meter.close(complete=complete)
+            if meter is None:
+                if not self._kept:
+                    return NOTHING
+                self._meter = meter = self._meter_for(b"{")
+                kept, self._kept = self._kept, b""
+                if meter.feed(kept):
+                    self.first_token_s = self._monotonic()
+            return meter.close(complete=complete)
         except Exception:  # noqa: BLE001  as while it ran
             self._switch_off()
             return NOTHING

@@ -18,7 +18,6 @@ KEY_FIELDS = {
     UpstreamKind.ANTHROPIC: b"x-api-key",
     UpstreamKind.GEMINI: b"x-goog-api-key",
 }
-_FIRST_OK, _FIRST_OTHER = 200, 300
 _GENERATES = (":generateContent", ":streamGenerateContent")  # of Gemini's own API
 
 
@@ -89,14 +88,9 @@ class PassThrough:
         head += credential_line(to.key_field, credential)
         return Outbound(head, body or b"", credential.secret)
 
-    def meter(self, head: RequestHead, answer: AnswerHead) -> MeterFor | None:
-        """Return what meters *answer*, or None where it tells no usage that is billed.
-
-        Args:
-            head: The client's request head.
-            answer: The upstream's response head.
-        """
-        if not _FIRST_OK <= answer.status < _FIRST_OTHER or head.method != "POST":
+    def meter_for(self, head: RequestHead) -> MeterFor | None:
+        """Return what meters a good answer to *head*, or None where it tells no billed usage."""
+        if head.method != "POST":
             return None
         if head.path == "/v1/messages":
             return messages_meter.meter_for

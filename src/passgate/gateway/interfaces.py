@@ -207,8 +207,10 @@ class Answer(Protocol):
 
     head: AnswerHead
 
-    def splice(self, down: Downstream, head: bytes, tap: Tap | None) -> Awaitable[Ending]:
-        """Send *head* and the body to the client as it arrives; return how it stopped.
+    def splice(self, down: Downstream, head: bytes, tap: Tap | None) -> Awaitable[Ending] | None:
+        """Send *head* and the body to the client as it arrives; return how it stops.
+
+        None means that all of it was here and is sent: nobody has to wait for the end.
 
         Args:
             down: The client's side.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from passgate.core.exchange import AnswerHead, RequestHead
+from passgate.core.exchange import AnswerHead
 from passgate.core.gemini.stream import Translation, Verdict
-from passgate.core.meter import NOTHING, Metered, Metering
-from passgate.core.upstreams import PassThrough
+from passgate.core.meter import NOTHING, Metered, MeterFor, Metering
 from passgate.core.usage import NO_USAGE, Usage
 from passgate.gateway.interfaces import Codings
+
+_FIRST_OK, _FIRST_OTHER = 200, 300
 
 
 class Meters:
@@ -29,18 +30,14 @@ class Meters:
         self._monotonic = monotonic
         self.failures = 0
 
-    def meter(
-        self, upstream: PassThrough, head: RequestHead, answer: AnswerHead
-    ) -> Metering | None:
+    def meter(self, meter_for: MeterFor | None, answer: AnswerHead) -> Metering | None:
         """Return what meters *answer*, or None where there is nothing to meter, or no way.
 
         Args:
-            upstream: What answered.
-            head: The client's request head.
+            meter_for: What meters it if it is a good one; see ``PassThrough.meter_for``.
             answer: The upstream's response head.
         """
-        meter_for = upstream.meter(head, answer)
-        if meter_for is None:
+        if meter_for is None or not _FIRST_OK <= answer.status < _FIRST_OTHER:
             return None
         coding, decode = answer.said.get(b"content-encoding"), None
         if coding is not None and coding.lower() != b"identity":

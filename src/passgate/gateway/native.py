@@ -57,10 +57,11 @@ class Native:
         del body, outbound
         answer = await opening
         tally.answered(answer.head, monotonic(), credential.secret)
-        tally.metering = meter = self._meters.meter(lane.upstream, head, answer.head)
+        tally.metering = meter = self._meters.meter(lane.upstream.meter_for(head), answer.head)
         tap = _Copy(meter) if self._tells(exchange, answer.head, several) else None
         reply_head = lane.upstream.reply_head(answer.head, credential)
-        ending = await answer.splice(down, reply_head, tap or meter)
+        passing = answer.splice(down, reply_head, tap or meter)
+        ending = Ending.COMPLETE if passing is None else await passing
         if tap is not None:
             self._learn(exchange, keys, key, answer.head, bytes(tap.held))
         elif several and exchange.kind is PathKind.NATIVE_MODEL:

@@ -30,7 +30,7 @@ Body = bytes | bytearray
 MAX_HELD_BYTES = 33_554_432  # what the Messages API takes
 # Bound once: reading a member through its class costs more than the comparison.
 _MESSAGES, _LOCAL, _NOTHING = PathKind.MESSAGES, PathKind.LOCAL, PathKind.NOTHING
-_LEFT = Ending.CLIENT_LEFT
+_COMPLETE, _LEFT = Ending.COMPLETE, Ending.CLIENT_LEFT
 
 
 class Pipeline:
@@ -117,7 +117,11 @@ class Pipeline:
                 tally.status = await local.telemetry(down, slot, self._installs)
                 return Ending.COMPLETE
             body, ask = _at_hand(down, kind) or await _read(down, kind, client, slot)
-            route = routing.choose(snapshot.routes, client, kind, head.path, ask)
+            route = known.route
+            if route is None or known.model != ask.model:
+                route = routing.choose(snapshot.routes, client, kind, head.path, ask)
+                known.route, known.model = route, ask.model
+                known.meter_for = snapshot.lanes[route.upstream].upstream.meter_for(head)
             lane = snapshot.lanes[route.upstream]
             tally.goes_to(route.label, route.upstream, ask)
             if route.native:
@@ -132,20 +136,21 @@ class Pipeline:
             outbound = known.outbound(lane.upstream, head, body, credential, route.rename)
             tally.sent(self._clock.monotonic())
             repeats = lane.retry_stale and (body is not None or head.length == 0)
-            opening: Awaitable[Answer]
-            if repeats:
-                opening = repeated(outbound, lane, down, partial(self._sent, tally))
-            else:
-                opening = lane.pool.open(outbound, down, slot.to_be_released)
+            opening: Awaitable[Answer] = (
+                repeated(outbound, lane, down, partial(self._sent, tally))
+                if repeats
+                else lane.pool.open(outbound, down, slot.to_be_released)
+            )
             del body, outbound  # from here on only the connection holds them, until written
             answer = await opening
             if repeats:
                 slot.release()  # the body was kept till now
             tally.answered(answer.head, self._clock.monotonic(), credential.secret)
             lane.judge(credential, answer.head.status)
-            tally.metering = tap = self._meters.meter(lane.upstream, head, answer.head)
+            tally.metering = tap = self._meters.meter(known.meter_for, answer.head)
             reply_head = lane.upstream.reply_head(answer.head, credential)
-            return await answer.splice(down, reply_head, tap)
+            passing = answer.splice(down, reply_head, tap)
+            return _COMPLETE if passing is None else await passing
         finally:
             slot.leave()
 

@@ -88,7 +88,8 @@ class Call:
         answer = await opening
         self._answer = answer.head
         self._look_soon()
-        self.ending = await answer.splice(cast("ServerConnection", self), b"", None)
+        passing = answer.splice(cast("ServerConnection", self), b"", None)
+        self.ending = Ending.COMPLETE if passing is None else await passing
         self._look()
 
     def _stopped(self, error: Exception | None) -> None:

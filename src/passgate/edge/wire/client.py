@@ -44,8 +44,6 @@ class Phase(Enum):
 # Bound once: reading a member through its class costs more than the comparison.
 IDLE, HEAD, ANSWERED, BODY, CLOSED = Phase
 _COMPLETE = Ending.COMPLETE
-_AT_ONCE: Wait[Ending] = Wait()
-_AT_ONCE.fire(_COMPLETE)
 
 
 class ClientConnection(asyncio.Protocol):
@@ -243,26 +241,27 @@ class ClientConnection(asyncio.Protocol):
         elif head.status != _CONTINUE:  # that one is ours to send, and we did
             down.interim(downward(head, self._secret))
 
-    def splice(self, down: ServerConnection, head: bytes, tap: Tap | None) -> Wait[Ending]:
+    def splice(self, down: ServerConnection, head: bytes, tap: Tap | None) -> Wait[Ending] | None:
         """Pass head and body on; see ``Answer.splice``."""
         answer, buffer = self.head, self._buffer
+        size, length = len(buffer), answer.length
         if answer.limits:
             self._pool.last_told = answer.fields
-        if answer.length is not None and len(buffer) > answer.length:
-            return self._surplus()
         self._buffer = b""
-        by_close = answer.length is None and not answer.chunked
-        self._reusable = answer.keep_alive and not by_close
-        head = down.start(head, chunked=answer.chunked, lasts=not by_close)
         self._phase = BODY
-        if len(buffer) == answer.length and len(buffer) < _JOIN_BYTES:
-            down.bytes_down = len(buffer)  # the ordinary case: a small body, or none
-            down.write(head + buffer)
+        if size == length and size < _JOIN_BYTES:
+            self._reusable = answer.keep_alive
+            down.bytes_down = size  # the ordinary case: a small body, or none
+            down.write(down.start(head, chunked=False, lasts=True) + buffer)
             if tap is not None:
                 tap.feed(buffer)
             self._finish(_COMPLETE)
-            return _AT_ONCE
-        down.write(head)
+            return None
+        if length is not None and size > length:
+            return self._surplus()
+        by_close = length is None and not answer.chunked
+        self._reusable = answer.keep_alive and not by_close
+        down.write(down.start(head, chunked=answer.chunked, lasts=not by_close))
         end: Wait[Ending] = Wait()
         self._end = end
         self._splice = splice = self._splice_for(answer, down, tap)
