@@ -163,3 +163,21 @@ def test_body_kept_for_a_repeat_counts_until_the_answer() -> None:
 
     assert (len(BODY) + 100_000, 0) == (before, bed.admission.held_bytes)
     assert 1 == bed.admission.in_flight
+
+
+def test_models_that_take_turns() -> None:
+    """Each request of a connection goes where its own model goes, whatever the last one named."""
+    bed = Bed()
+    client, upstream = bed.client(), bed.idle()
+    models = (b"old-1", b"other", b"old-1", b"old-2", b"other")
+    for model in models:
+        client.sends(ask(b'{"model":"%s"}' % model))
+        bed.turns.settle()
+        upstream.sends(answer())
+        bed.turns.settle()
+
+    sent = [part.partition(b"\r\n\r\n")[2] for part in upstream.got.split(b"POST ")[1:]]
+    assert [b'{"model":"%s"}' % name for name in (b"new", b"other", b"new", b"new", b"other")] == (
+        sent
+    )
+    assert list(map(bytes.decode, models)) == [record.model for record in bed.records]
