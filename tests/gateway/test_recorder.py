@@ -57,6 +57,19 @@ def test_told_soon_and_together() -> None:
     assert [["0", "1", "2"]] == [[each.id for each in call] for call in calls]
 
 
+def test_many_are_told_in_pieces() -> None:
+    """Who waits while many are told of waits for a few of them; the ledger gets them together."""
+    later, calls = Later(), list[Sequence[Record]]()
+    recorder = Recorder([calls.append], later)
+    for number in range(150):
+        recorder.put(record(number))
+    before, due = [len(call) for call in calls], len(later.due)
+    later.comes()
+
+    assert ([64, 64], 1) == (before, due)
+    assert list(map(str, range(150))) == [each.id for call in calls for each in call]
+
+
 def test_nothing_is_not_told() -> None:
     """Without a record no watcher is bothered, also where it was flushed before."""
     later, calls = Later(), list[Sequence[Record]]()

@@ -168,6 +168,8 @@ class Metering:
             complete: Whether the body came to its end.
         """
         meter = self._meter
+        if complete:
+            self.feed = _ignore  # which is no part of this: what holds itself waits to be found
         try:
             if meter is None:
                 if not self._kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import pytest
@@ -181,3 +182,29 @@ def test_models_that_take_turns() -> None:
         sent
     )
     assert list(map(bytes.decode, models)) == [record.model for record in bed.records]
+
+
+@pytest.mark.parametrize("reply", [answer(b'{"usage":{}}'), stream(*EVENTS), answer(b"")])
+def test_nothing_is_left_to_the_collector(reply: bytes) -> None:
+    """An exchange that has ended is gone at once: a search for what holds itself takes time."""
+    bed = Bed()
+    client, upstream = bed.client(), bed.idle()
+
+    def exchange() -> None:
+        client.sends(ask())
+        bed.turns.settle()
+        upstream.sends(reply)
+        bed.turns.settle()
+
+    for _ in range(3):  # the first ones leave what is learned of their heads
+        exchange()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            exchange()
+        found = gc.collect()
+    finally:
+        gc.enable()
+
+    assert (13, 0) == (len(bed.records), found)
