@@ -79,6 +79,58 @@ def test_cuts(data: st.DataObject) -> None:
     assert oracle.of_gemini(answer, complete=True) == metered(pieces)
 
 
+_counts = st.one_of(st.none(), st.integers(0, 12), st.just("7"))
+_texts = st.sampled_from(["", "a", "b 1", 'say "so"', "back\\slash", "\\", '"', "x\u00e9"])
+
+
+@st.composite
+def _events(draw: st.DrawFn) -> bytes:
+    """Return an event that is like others but for a little, as a stream sends it."""
+    part: dict[str, Any] = {"text": draw(_texts)}
+    if draw(st.booleans()):
+        part = draw(st.sampled_from([{"inlineData": {}}, {"text": 5}, {"thought": True} | part]))
+    candidate: dict[str, Any] = {"content": {"parts": [part]}}
+    if draw(st.booleans()):
+        candidate["finishReason"] = draw(st.sampled_from(["STOP", "MAX_TOKENS", None]))
+    usage = {"promptTokenCount": draw(_counts), "candidatesTokenCount": draw(_counts)}
+    said = {
+        "candidates": [candidate],
+        "usageMetadata": {name: count for name, count in usage.items() if count is not None},
+        "modelVersion": draw(st.sampled_from(["m-1", "m-2"])),
+    }
+    ends = draw(st.sampled_from(["\r\n\r\n", "\r\n\r\n", "\n\n", ""]))
+    return f"data: {json.dumps(said, separators=(',', ':'))}{ends}".encode()
+
+
+@given(st.lists(_events().flatmap(lambda event: st.lists(st.just(event), max_size=3))), st.data())
+def test_events_that_are_alike(groups: list[list[bytes]], data: st.DataObject) -> None:
+    """What is put off because it is like what was read is read: as if it came byte by byte."""
+    events = [event for group in groups for event in group]
+    looks = data.draw(st.sets(st.integers(0, len(events))))
+    whole, slow = GeminiMeter(streams=True), GeminiMeter(streams=True)
+    for number, event in enumerate(events):
+        first = [slow.feed(event[at : at + 1]) for at in range(len(event))]
+
+        assert whole.feed(event) == any(first)
+        if number in looks:
+            assert slow.running() == whole.running()
+    assert slow.close(complete=True) == whole.close(complete=True)
+
+
+def test_put_off() -> None:
+    """An event that tells what the one before told is not read before somebody asks."""
+    meter = GeminiMeter(streams=True)
+    event = (
+        b'data: {"candidates":[{"content":{"parts":[{"text":"%s"}]}}],'
+        b'"usageMetadata":{"candidatesTokenCount":%d}}\r\n\r\n'
+    )
+    for number, text in enumerate((b"a", b"b", b"c d")):
+        meter.feed(event % (text, number))
+    put_off = meter._latest
+
+    assert (event % (b"c d", 2), (2, False)) == (put_off, meter.running())
+
+
 def test_first_of_the_content() -> None:
     """It is told once, of a stream alone: one response comes as a whole."""
     for name, answer in ANSWERS.items():

@@ -18,6 +18,8 @@ from passgate.core.usage import NOT_JSON, Count, Name, Usage, Word, put_over, to
 
 _BYTES_PER_TOKEN = 4  # as for messages
 _EVENT = b"data: {"
+_ENDS = (b"}\r\n\r\n", b"}\n\n")
+_TEXT, _DIGITS, _BACKSLASH = b'"text":"', b"0123456789", 0x5C
 # The data of one event may stand in many lines; within a string no line can end.
 _NEXT_LINE = re.compile(rb"[\r\n]data:")
 
@@ -91,8 +93,11 @@ class GeminiMeter:
     """Reads a successful answer of ``generateContent`` or its stream; see ``meter.Meter``."""
 
     __slots__ = (
+        "_after",
+        "_before",
         "_fault",
         "_finish_reason",
+        "_latest",
         "_model",
         "_searches",
         "_skimmer",
@@ -111,17 +116,34 @@ class GeminiMeter:
         self._searches: int | None = None
         self._text_bytes = 0
         self._started = False  # whether any content has come
+        # Around the text of the last event that was read; numbers are left out behind it.
+        self._before = self._after = b""
+        self._latest = b""  # an event that differs from that one in text and numbers alone
         self._fault: Exception | None = None
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes; see ``meter.Meter``."""
+        if self._after:
+            at = data.find(_TEXT) + 8
+            end = data.find(b'"', at)
+            after = data[end:].translate(None, _DIGITS)
+            if after == self._after and data[:at] == self._before and data[end - 1] != _BACKSLASH:
+                self._latest = data  # which tells all that the one before told, too
+                return False
         started = self._started
         try:
             if self._fault is None:
+                self._catch_up()
                 self._take(data)
         except Exception as error:  # noqa: BLE001  kept for the end
             self._fault = error
         return self._streams and self._started and not started
+
+    def _catch_up(self) -> None:
+        """Read what was put off."""
+        if self._latest:
+            latest, self._latest = self._latest, b""
+            self._take(latest)
 
     def _take(self, data: bytes) -> None:
         if self._skimmer.between and data.startswith(_EVENT):
@@ -130,11 +152,22 @@ class GeminiMeter:
             except NOT_JSON:
                 pass  # more than one event, or less
             else:
+                self._expect_more_like(data)
                 return
+        self._after = b""
         for text in self._skimmer.feed(data):
             response = told_in(_NEXT_LINE.sub(b"\n", text), _Response, _response_in)
             if response is not None:
                 self._read(response)
+
+    def _expect_more_like(self, data: bytes) -> None:
+        """Have events like *data* put off, unless their text has to be counted."""
+        told, at = self._told, data.find(_TEXT) + 8
+        counted = told is not None and told.candidates_token_count is not None
+        end = data.find(b'"', at)
+        plain = at >= 8 and data[end - 1] != _BACKSLASH and data.endswith(_ENDS)
+        self._before = data[:at]
+        self._after = data[end:].translate(None, _DIGITS) if counted and plain else b""
 
     def _read(self, response: _Response) -> None:
         """Take from a response what it says."""
@@ -154,6 +187,7 @@ class GeminiMeter:
 
     def running(self) -> tuple[int | None, bool]:
         """Return the output tokens so far, and whether they are an estimate."""
+        self._catch_up()
         if self._told is None:
             return None, False
         output = usage_of(self._told).output_tokens
@@ -169,6 +203,7 @@ class GeminiMeter:
         """
         if self._fault is not None:
             raise self._fault
+        self._catch_up()
         told = self._told
         if told is None:
             return NOTHING
