@@ -182,6 +182,8 @@ class App:
         self._readiness = Readiness(self._problems, self._warnings)
         self._installs = self._open_installs(settings.state_dir)
         meters = Meters(decoder_for, self._clock.monotonic)
+        memory = SignatureMemory(self._clock.monotonic)
+        relay = Relay(self._clock, memory, self._waits, self._notice)
         self.pipeline = Pipeline(
             self._snapshot(settings),
             self._admission,
@@ -192,7 +194,7 @@ class App:
             f"req_pg{secrets.token_hex(6)}",
             self._report,
             self._installs,
-            self._gemini(meters),
+            Gemini(Native(self._clock, meters), relay, Listing(self._clock, meters)),
         )
         await self._refresh()
         self._tell_of_plan_tokens()
@@ -203,6 +205,7 @@ class App:
             self.pipeline,
             self._recorder,
             meters,
+            relay,
             book,
             self.ledger,
             self._log,
@@ -258,12 +261,6 @@ class App:
     async def _close_ledger(self) -> None:
         if self.ledger is not None:
             await asyncio.get_running_loop().run_in_executor(None, self.ledger.close)
-
-    def _gemini(self, meters: Meters) -> Gemini:
-        """Return what serves the exchanges of Gemini's routes."""
-        memory = SignatureMemory(self._clock.monotonic)
-        relay = Relay(self._clock, memory, self._waits, self._notice)
-        return Gemini(Native(self._clock, meters), relay, Listing(self._clock, meters))
 
     @property
     def addresses(self) -> tuple[Listen, Listen]:

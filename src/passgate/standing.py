@@ -24,6 +24,7 @@ from passgate.gateway.lanes import Lane
 from passgate.gateway.metering import Meters
 from passgate.gateway.pipeline import Pipeline
 from passgate.gateway.recorder import Recorder
+from passgate.gateway.relay import Relay
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Standing:
     pipeline: Pipeline
     recorder: Recorder
     meters: Meters
+    relay: Relay
     book: PriceBook
     ledger: Ledger | None
     log: LogLines | None
@@ -75,6 +77,8 @@ class Standing:
             meters_failed=self.meters.failures,
             live_watchers=0 if feed is None else feed.readers,
             live_dropped=0 if feed is None else feed.dropped,
+            left_out=self.relay.dropped,
+            signatures_refused=self.relay.repairs,
         )
 
     def _upstream(self, settings: UpstreamSettings, lane: Lane) -> UpstreamState:

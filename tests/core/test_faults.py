@@ -43,7 +43,7 @@ TABLE: dict[str, Row] = {
     "chunk": (faults.BAD_CHUNK, DOWN, 400, "invalid_request_error", "http", None, False),
     "head": (faults.HEAD_STALLED, DOWN, 400, "invalid_request_error", "http", None, False),
     "body": (faults.BODY_STALLED, DOWN, 400, "invalid_request_error", "http", None, False),
-    "stalled": (faults.CLIENT_STALLED, DOWN, 408, "timeout_error", "timeout", None, False),
+    "stalled": (faults.CLIENT_STALLED, DOWN, 408, "invalid_request_error", "http", None, False),
     "busy": (faults.BUSY, OURS, 529, "overloaded_error", "busy", 1, False),
     "unrecorded": (faults.UNRECORDED, OURS, 529, "overloaded_error", "busy", 2, False),
     "unreachable": (faults.UNREACHABLE, UP, 502, "api_error", "upstream", None, False),

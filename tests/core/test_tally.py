@@ -190,7 +190,7 @@ def test_session(said: dict[bytes, bytes], expected: tuple[str | None, ...]) -> 
         (Ending.REFUSED, faults.KEY, "key"),
         (Ending.UPSTREAM_BROKE, faults.UNREACHABLE, "upstream"),
         (Ending.UPSTREAM_BROKE, None, "upstream"),
-        (Ending.TIMED_OUT, faults.CLIENT_STALLED, "timeout"),
+        (Ending.TIMED_OUT, faults.CLIENT_STALLED, "http"),
         (Ending.TIMED_OUT, None, "timeout"),
         (Ending.FAILED, faults.INTERNAL, "internal"),
         (Ending.CLIENT_LEFT, None, None),

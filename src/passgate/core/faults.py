@@ -270,6 +270,4 @@ def _google(fault: Fault) -> bytes:
 BAD_CHUNK = http(400, "the chunked body is malformed")
 HEAD_STALLED = http(400, "the request head did not arrive in time")
 BODY_STALLED = http(400, "the request body stopped arriving")
-CLIENT_STALLED = Fault(
-    Source.DOWNSTREAM, 408, "timeout_error", "timeout", "the client took no byte of its response"
-)
+CLIENT_STALLED = http(408, "the client took no byte of its response")

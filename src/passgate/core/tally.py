@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from passgate.core.exchange import NO_ASK, AnswerHead, Ask, Ending, Record, RequestHead
-from passgate.core.faults import INTERNAL, Fault, Source
+from passgate.core.faults import CLIENT_STALLED, INTERNAL, Fault, Source
 from passgate.core.meter import NOTHING, Consumption, Metered
 
 _MAX_NAME = 200
@@ -206,7 +206,7 @@ def ending_of(fault: Fault) -> Ending:
     """Return how an exchange ended that was not served for *fault*."""
     if fault is INTERNAL:
         return Ending.FAILED
-    if fault.code == "timeout":
+    if fault is CLIENT_STALLED or fault.code == "timeout":
         return Ending.TIMED_OUT
     return Ending.UPSTREAM_BROKE if fault.source is Source.UPSTREAM else Ending.REFUSED
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from passgate.core.gemini.keys import Counts
 from passgate.core.live import Line
@@ -81,6 +82,8 @@ class Vitals:
         meters_failed: Exchanges whose meter was switched off by its own fault.
         live_watchers: Who reads the live feed now.
         live_dropped: Messages of the feed lost to slow readers.
+        left_out: How often each kind of thing was left out of requests to Gemini.
+        signatures_refused: How often Google refused signatures, and dummies went instead.
     """
 
     wall_s: float = 0.0
@@ -99,6 +102,8 @@ class Vitals:
     meters_failed: int = 0
     live_watchers: int = 0
     live_dropped: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    signatures_refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -422,8 +422,19 @@ def _state(vitals: Vitals) -> Iterator[Metric]:
             "Messages of the live feed lost to slow readers.",
             vitals.live_dropped,
         ),
+        (
+            "passgate_translation_signatures_refused_total",
+            "Times that Google refused signatures, and dummies went instead.",
+            vitals.signatures_refused,
+        ),
     ):
         yield _counter(name, told, (), {(): count})
+    yield _counter(
+        "passgate_translation_left_out_total",
+        "Requests to Gemini of which something was left out.",
+        ("kind",),
+        {(kind,): count for kind, count in vitals.left_out.items()},
+    )
     yield _gauge("passgate_live_readers", "Who reads the live feed now.", vitals.live_watchers)
 
 
