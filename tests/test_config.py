@@ -387,6 +387,8 @@ def test_whole_file(tmp_path: Path) -> None:
         base_url = "http://10.0.0.1"
         allow_http = true
         credential = {{ kind = "api_key", command = ["pass", "gemini"], ttl_s = 60 }}
+        signature_scope = "optimistic"
+        strict_tools = true
 
         [[route]]
         model = "small"
@@ -449,6 +451,8 @@ def test_whole_file(tmp_path: Path) -> None:
                     port=80,
                     prefix="",
                     credential=command,
+                    optimistic=True,
+                    validates=True,
                 ),
             ),
             (RouteSettings("small", "claude", "claude-small"),),
@@ -634,6 +638,12 @@ def test_what_a_client_may_not_be(tmp_path: Path, file: str, line: str, expected
 UPSTREAM_PROBLEMS = [
     pytest.param(upstream("kind = 'openai'"), 'kind: must be "anthropic" or "gemini"', id="kind"),
     pytest.param(upstream("credential = 'x'"), "credential: a secret has no place", id="raw"),
+    pytest.param(
+        upstream("strict_tools = true"), "strict_tools: is for an upstream of kind", id="of Gemini"
+    ),
+    pytest.param(
+        upstream("signature_scope = 'loose'"), 'signature_scope: must be "strict" or', id="scope"
+    ),
     pytest.param(upstream("credential = 1"), "credential: must be a table", id="no table"),
     pytest.param(upstream("token = 'x'"), "token: a secret has no place", id="raw token"),
     pytest.param(upstream("limit = 1"), "limit: comes in a later release", id="limit"),
@@ -1185,6 +1195,7 @@ def test_documents_name_every_key() -> None:
     example = (DOCS / "passgate.example.toml").read_text()
     of_file = {field.name for field in fields(Limits)} | {"reuse_port", "allowed_hosts", "ca_file"}
     of_file |= {"expires", "models", "paths", "rename", "ttl_s", "retry_stale", "allow_http"}
+    of_file |= {"signature_scope", "strict_tools"}
     expected: list[list[str]] = [[], [], []]
 
     assert expected == [

@@ -291,7 +291,15 @@ class App:
         # Listener and Pool are two halves of one stack: they hand each other their own
         # connections, of which the seams show only what the pipeline needs.
         seam = cast("interfaces.Pool", pool)
-        return Lane(upstream_of(upstream), keys or source, seam, upstream.retry_stale, keys)
+        return Lane(
+            upstream_of(upstream),
+            keys or source,
+            seam,
+            upstream.retry_stale,
+            keys,
+            upstream.optimistic,
+            upstream.validates,
+        )
 
     def _keys(
         self, upstream: UpstreamSettings, source: CredentialSource, state_dir: Path | None

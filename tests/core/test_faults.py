@@ -176,7 +176,7 @@ def test_what_closes() -> None:
     """After a message that is not HTTP as we accept it, the connection cannot be used again."""
     closing = {name for name, row in TABLE.items() if row[0].closes}
 
-    assert {"http", "method", "chunk", "head", "body"} == closing
+    assert {"http", "method", "chunk", "head", "body", "stalled"} == closing
 
 
 def test_verbatim() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from passgate.core import faults, messages
 from passgate.core.exchange import NO_ASK, Ask
 from passgate.core.faults import Refused
-from passgate.core.messages import decoded, peek, renamed
+from passgate.core.messages import decoded, peek, recoded, renamed
 
 Pairs = list[tuple[str, Any]]
 
@@ -236,6 +236,12 @@ def test_decoded(coding: bytes, plain: bytes) -> None:
 
     assert plain == decoded(coded, coding, LIMIT, room)
     assert plain == decoded(bytearray(coded), coding, LIMIT, room)
+
+
+@given(st.sampled_from(list(CODERS)), st.binary(max_size=LIMIT - 1))
+def test_recoded(coding: bytes, plain: bytes) -> None:
+    """What was decoded is coded again in the same way."""
+    assert plain == decoded(recoded(plain, coding), coding, LIMIT, room)
 
 
 @given(st.sampled_from([b"gzip", b"deflate"]), st.binary(max_size=200), st.data())

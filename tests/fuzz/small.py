@@ -59,9 +59,9 @@ def signatures(data: bytes) -> None:
 
 def minted(data: bytes) -> None:
     """What is cut from a conversation leaves JSON that was JSON, and nothing to cut."""
-    left = without_minted(data)
+    left = without_minted(data, None, 0, print)
 
-    assert without_minted(left) == left
+    assert without_minted(left, None, 0, print) == left
     try:
         told = json.loads(data)
     except (ValueError, RecursionError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,6 +153,48 @@ def test_a_session_that_moves_to_claude(google: Google) -> None:
     assert json.dumps(plain).encode() == google.upstream.seen[-1].body
 
 
+def test_a_session_that_moves_to_claude_in_gzip(google: Google) -> None:
+    """So it is from a body that is coded, which stays coded; one without it passes to the byte."""
+    minted = {"type": "thinking", "thinking": "", "signature": "pg1:f:gemini-x:00000000:-:S"}
+    said = [minted, {"type": "text", "text": "one"}]
+    moved = json.dumps(message(messages=[{"role": "assistant", "content": said}])).encode()
+    plain = gzip.compress(json.dumps(message()).encode())
+    answers = [
+        google.ask(google.post(each, "content-encoding: gzip"))
+        for each in (gzip.compress(moved), plain)
+    ]
+    first, second = google.upstream.seen
+    got = json.loads(gzip.decompress(first.body))
+
+    assert [200, 200] == [answer.status for answer in answers]
+    assert said[1:] == got["messages"][0]["content"]
+    assert plain == second.body
+
+
+@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_coded_body_for_gemini(
+    google: Google, coding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """What is translated is unpacked before."""
+    body = pack(json.dumps(ask("demo:text")).encode())
+    answer = google.ask(google.post(body, f"content-encoding: {coding}"))
+
+    assert (200, 1) == (answer.status, len(google.gemini.seen))
+
+
+def test_head_of_the_list(google: Google) -> None:
+    """Who asks for the head of the list is told how long the list is, and not the list."""
+    whole = models(google)
+    with google.connect() as connection:
+        connection.sendall(google.head("HEAD", "/v1/models?limit=1000", "connection: close"))
+        raw = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = raw.partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"content-length: %d\r\n" % len(whole.body) in head.lower() + b"\r\n"
+    assert b"" == body
+
+
 def test_what_has_no_translation(tmp_path: Path) -> None:
     """Batches and files of the Messages API are not served where all there is is Gemini."""
 
@@ -161,8 +205,10 @@ def test_what_has_no_translation(tmp_path: Path) -> None:
         batches = google.ask(google.post({}, path="/v1/messages/batches"))
         unnamed = google.ask(google.post({"max_tokens": 1}))
         other = google.ask(google.post(message()))
+        packed = google.ask(google.post(b"\x8b\x00", "content-encoding: br"))
 
         assert [404, 400, 400] == [batches.status, unnamed.status, other.status]
+        assert "content-encoding" in packed.json()["error"]["message"]
         assert [] == google.gemini.seen
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anthropic
 import pytest
 
+from passgate.core.gemini.signatures import DUMMY
+from passgate.core.settings import Settings
 from tests.loopback.gateway import WAIT_S
 from tests.loopback.google import MODEL, Google
 
@@ -127,3 +132,53 @@ def test_no_token(google: Google, stream: bool) -> None:  # noqa: FBT001  a colu
     assert 200 == answer.status
     assert b'"stop_reason":"max_tokens"' in answer.body
     assert [] == google.gemini.seen
+
+
+def _with(**more: Any) -> Callable[[Settings], Settings]:
+    def change(settings: Settings) -> Settings:
+        *others, gemini = settings.upstreams
+        return replace(settings, upstreams=(*others, replace(gemini, **more)))
+
+    return change
+
+
+@pytest.mark.parametrize(("validates", "mode"), [(True, "VALIDATED"), (False, "AUTO")])
+def test_strict_tools(tmp_path: Path, mode: str, *, validates: bool) -> None:
+    """Google checks the calls of strict tools where the operator wants that."""
+    tool = {"name": "Read", "input_schema": {"type": "object"}, "strict": True}
+    with Google(tmp_path, change=_with(validates=validates)) as google:
+        answer = google.ask(google.post(ask("x", tools=[tool], tool_choice={"type": "auto"})))
+        [seen] = google.gemini.seen
+        config = json.loads(seen.body)["toolConfig"]["functionCallingConfig"]
+
+    assert (200, mode) == (answer.status, config["mode"])
+
+
+@pytest.mark.parametrize("optimistic", [True, False])
+def test_signatures_of_another_key(tmp_path: Path, *, optimistic: bool) -> None:
+    """What another key was issued is tried only where the operator wants that."""
+    with Google(tmp_path, change=_with(optimistic=optimistic)) as google:
+        with sdk(google) as client:
+            made = client.messages.create(**ask("demo:tool", thinking={"type": "adaptive"}))
+        said = [block.model_dump(exclude_none=True) for block in made.content]
+        for block in said:  # as if the key that made them had been another one
+            if str(block.get("signature", "")).startswith("pg1:"):
+                parts = block["signature"].split(":")
+                block["signature"] = ":".join([*parts[:3], "0" * len(parts[3]), *parts[4:]])
+        results = [
+            {"type": "tool_result", "tool_use_id": block["id"], "content": "ok"}
+            for block in said
+            if block["type"] == "tool_use"
+        ]
+        history = [
+            {"role": "user", "content": "demo:tool"},
+            {"role": "assistant", "content": said},
+            {"role": "user", "content": results},
+        ]
+        google.restart()
+        google.forget()
+        answer = google.ask(google.post(ask("x", messages=history)))
+        seen = [DUMMY.encode() in each.body for each in google.gemini.seen]
+
+    assert 200 == answer.status
+    assert [not optimistic] == seen  # the simulated Gemini knows it: it was its own

@@ -21,6 +21,8 @@ _BASE_URL_RULE = (
     "no user, query, fragment or escape"
 )
 
+_STRICT, _OPTIMISTIC = _SCOPES = ("strict", "optimistic")
+
 
 def read_upstreams(root: Table, around: Surroundings) -> tuple[UpstreamSettings, ...]:
     """Return the upstreams of the file; the wrong ones are noted and left out."""
@@ -58,6 +60,11 @@ def _upstream(name: str, table: Table, around: Surroundings) -> UpstreamSettings
         table.problem(None, f"its name {NAME_RULE}")
     kind = table.choice("kind", tuple(kind.value for kind in UpstreamKind))
     allow_http, retry_stale = table.flag("allow_http"), table.flag("retry_stale")
+    for key in ("signature_scope", "strict_tools"):
+        if kind == UpstreamKind.ANTHROPIC.value and table.has(key):
+            table.problem(key, 'is for an upstream of kind "gemini"')
+    scope = table.choice("signature_scope", _SCOPES, _STRICT)
+    validates = table.flag("strict_tools")
     origin = _origin(table, allow_http=allow_http)
     credential = read_credential(table, around)
     ca_file = table.text("ca_file")
@@ -82,6 +89,8 @@ def _upstream(name: str, table: Table, around: Surroundings) -> UpstreamSettings
         credential,
         certificates,
         retry_stale,
+        scope == _OPTIMISTIC,
+        validates,
     )
 
 

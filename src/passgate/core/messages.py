@@ -14,6 +14,7 @@ from passgate.core.exchange import NO_ASK, Ask
 from passgate.core.faults import Refused
 
 Body = bytes | bytearray
+MAX_BODY_BYTES = 33_554_432  # what the Messages API takes
 
 _MAX_MODEL_CHARS = 254
 # The API knows some dozens. A key takes 100 bytes, and 32 MiB have room for six million.
@@ -21,6 +22,7 @@ _MOST_KEYS = 10_000
 _MANY_BYTES = 1 << 16  # a smaller body has no room for many more
 # In, and out, of one step of taking a coding off: what there is beside what was asked for.
 _STEP_BYTES = 1 << 17
+_QUICKLY = 1  # of zlib's levels
 
 
 class _Key(str):
@@ -136,6 +138,15 @@ def decoded(
         return _inflated(body, bits, limit_bytes, fits)
     except zlib.error:
         return None
+
+
+def recoded(plain: Body, coding: bytes) -> Body:
+    """Return *plain*, which :func:`decoded` made of a body in *coding*, in that coding again."""
+    name = coding.strip().lower()
+    if name in (b"identity", b""):
+        return plain
+    machine = zlib.compressobj(_QUICKLY, wbits=15 if name == b"deflate" else 31)
+    return machine.compress(plain) + machine.flush()
 
 
 def _inflated(

@@ -74,6 +74,8 @@ class UpstreamSettings:
         credential: What we show it.
         ca_file: Certificates to trust instead of the system's, or None.
         retry_stale: Repeat once on a fresh connection what a reused one lost unanswered.
+        optimistic: Send Gemini also the signatures that it issued to another key.
+        validates: Have Gemini check the calls of strict tools.
     """
 
     name: str
@@ -85,6 +87,8 @@ class UpstreamSettings:
     credential: CredentialSettings
     ca_file: Path | None = None
     retry_stale: bool = False
+    optimistic: bool = False
+    validates: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from passgate.gateway.listing import Listing
 from passgate.gateway.native import Native
 from passgate.gateway.relay import Relay
 
+_READING = ("GET", "HEAD")
+
 
 class Gemini:
     """Serve the exchanges of Gemini's routes.
@@ -44,6 +46,6 @@ class Gemini:
             return await self._native.serve(exchange, keys)
         if exchange.kind is PathKind.MESSAGES:
             return await self._relay.serve(exchange, keys)
-        if exchange.kind is PathKind.MODELS and exchange.down.head.method == "GET":
+        if exchange.kind is PathKind.MODELS and exchange.down.head.method in _READING:
             return await self._listing.serve(exchange, lane, keys)
         raise Refused(faults.NOT_FOUND)

@@ -28,6 +28,8 @@ class Lane:
         pool: The connections to it.
         retry_stale: Whether what a reused connection lost unanswered is repeated once.
         keys: The same source, where it holds the keys of a Gemini upstream.
+        optimistic: Whether signatures are shown to it that it issued to another key.
+        validates: Whether it is to check the calls of strict tools.
     """
 
     upstream: PassThrough
@@ -35,6 +37,8 @@ class Lane:
     pool: Pool
     retry_stale: bool
     keys: Keys | None = None
+    optimistic: bool = False
+    validates: bool = False
 
     def judge(self, credential: Credential, status: int) -> None:
         """Have *credential* fetched anew if the upstream's answer says that it is not good."""

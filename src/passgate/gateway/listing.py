@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+import msgspec
+
 from passgate.core import faults
 from passgate.core.auth import Client
 from passgate.core.exchange import Ending, Outbound
@@ -91,7 +93,9 @@ class Listing:
         credential = lane.source.cached
         if credential is None:
             return None
-        outbound = lane.upstream.prepare(exchange.down.head, None, exchange.key, credential, None)
+        # What a HEAD is told of the list is how long it is, which takes the list.
+        head = msgspec.structs.replace(exchange.down.head, method="GET")
+        outbound = lane.upstream.prepare(head, None, exchange.key, credential, None)
         return self._call(exchange, lane, Outbound(outbound.head, b"", outbound.secret))
 
     async def _googles(

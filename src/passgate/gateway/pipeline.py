@@ -27,7 +27,6 @@ from passgate.gateway.metering import Meters
 from passgate.gateway.recorder import Recorder
 
 Body = bytes | bytearray
-MAX_HELD_BYTES = 33_554_432  # what the Messages API takes
 # Bound once: reading a member through its class costs more than the comparison.
 _MESSAGES, _LOCAL, _NOTHING = PathKind.MESSAGES, PathKind.LOCAL, PathKind.NOTHING
 _COMPLETE, _LEFT = Ending.COMPLETE, Ending.CLIENT_LEFT
@@ -132,7 +131,8 @@ class Pipeline:
                 return await self._gemini.serve(exchange)
             credential = lane.source.cached or await lane.source.current()
             if snapshot.routes.models is not None and body is not None:
-                body = without_minted(body)
+                coding = head.said.get(b"content-encoding")
+                body = without_minted(body, coding, messages.MAX_BODY_BYTES, slot.fits)
             outbound = known.outbound(lane.upstream, head, body, credential, route.rename)
             tally.sent(self._clock.monotonic())
             repeats = lane.retry_stale and (body is not None or head.length == 0)
@@ -207,13 +207,13 @@ async def _read(
             streams = ":stream" in head.path
             return None, Ask(model=routing.native_model(head.path), stream=streams)
         return None, NO_ASK
-    if head.length is not None and head.length > MAX_HELD_BYTES:
-        raise Refused(faults.too_large(MAX_HELD_BYTES))
-    body = await down.body(MAX_HELD_BYTES, slot.hold)
+    if head.length is not None and head.length > messages.MAX_BODY_BYTES:
+        raise Refused(faults.too_large(messages.MAX_BODY_BYTES))
+    body = await down.body(messages.MAX_BODY_BYTES, slot.hold)
     coding = head.said.get(b"content-encoding")
     if coding is None:
         return body, messages.peek(body)
-    plain = messages.decoded(body, coding, MAX_HELD_BYTES, slot.fits)
+    plain = messages.decoded(body, coding, messages.MAX_BODY_BYTES, slot.fits)
     if plain is None and client.models is not None:
         raise Refused(faults.request("content-encoding: this key needs a body we can read"))
     return body, NO_ASK if plain is None else messages.peek(plain)

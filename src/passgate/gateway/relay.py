@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from passgate.core import faults
+from passgate.core import faults, messages
 from passgate.core.credential import Credential
 from passgate.core.exchange import AnswerHead, Ending
 from passgate.core.faults import Fault, Refused, Told
@@ -145,13 +145,23 @@ class Relay:
             Refused: It cannot be told to Gemini.
         """
         body, exchange.body = exchange.body, None
-        if body is None or b"content-encoding" in exchange.down.head.said:
-            raise Refused(faults.request("content-encoding: this route needs a plain body"))
+        coding = exchange.down.head.said.get(b"content-encoding")
+        if body is not None and coding is not None:
+            body = messages.decoded(body, coding, messages.MAX_BODY_BYTES, exchange.slot.fits)
+        if body is None:
+            raise Refused(faults.request("content-encoding: this route reads gzip and deflate"))
         model = exchange.route.rename or is_gemini(exchange.ask.model or "")
         if model is None:
             raise Refused(faults.request("model: not the name of a Gemini model"))
         exchange.slot.hold(len(body))  # what it is translated to is as long, and held as well
-        asked = request.read(body, model, counting=counting, plain=frozenset(self._plain))
+        lane: Lane = exchange.snapshot.lanes[exchange.route.upstream]
+        asked = request.read(
+            body,
+            model,
+            counting=counting,
+            plain=frozenset(self._plain),
+            validated=lane.validates,
+        )
         session = exchange.tally.session
         stream = asked.stream and not counting
         kind = Streamed if stream else Whole
@@ -277,7 +287,7 @@ class Relay:
     ) -> Failure | None:
         """Ask once and bring the client the answer; return why that failed, or None."""
         asked = course.asked
-        replay = Replay(key.scope, self._memory, course.repair)
+        replay = self._replay(exchange, course, key)
         body: bytes | None = asked.body(replay)
         wanted = Wanted(
             model=exchange.ask.model or "",
@@ -313,6 +323,11 @@ class Relay:
                 translation.next_hop()
         finally:
             self._remember(translation)
+
+    def _replay(self, exchange: Exchange, course: Course, key: Key) -> Replay:
+        """Return which signatures go to Google with *key*."""
+        lane: Lane = exchange.snapshot.lanes[exchange.route.upstream]
+        return Replay(key.scope, self._memory, course.repair, lane.optimistic)
 
     def _call(self, exchange: Exchange, keys: Keys, key: Key, target: str, body: bytes) -> Call:
         """Send a request; the client's slowness and its leaving reach it."""
@@ -416,7 +431,7 @@ class Relay:
         self, exchange: Exchange, course: Course, keys: Keys, key: Key
     ) -> Failure | None:
         """Have the tokens counted once; return why that failed, or None."""
-        body = course.asked.count_body(Replay(key.scope, self._memory, course.repair))
+        body = course.asked.count_body(self._replay(exchange, course, key))
         call = self._call(exchange, keys, key, f"/v1beta/models/{course.model}:countTokens", body)
         try:
             head = await self._head(exchange, course, call)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from passgate.core.gemini.events import error_event
 from passgate.core.gemini.response import Streamed, Whole
 from passgate.core.gemini.stream import Translation, Wanted
 
@@ -64,7 +65,7 @@ def streamed(*pieces: bytes, **more: Any) -> tuple[bytes, Translation]:
     answer = Streamed(Translation(wanted(**more)), "req_1")
     got = b"".join(answer.feed(piece) for piece in pieces) + answer.close()
     if (fault := answer.translation.fault) is not None:
-        got += answer.failed(fault)
+        got += error_event(fault, "req_1")
     return got, answer.translation
 
 

@@ -6,13 +6,11 @@ import json
 
 import pytest
 
-from passgate.core import faults
 from passgate.core.gemini import errors
-from passgate.core.gemini.events import PING, MessageStop, encode
+from passgate.core.gemini.events import MessageStop, encode
 from passgate.core.gemini.response import Streamed, Whole, counted, folded, nothing
 from passgate.core.gemini.stream import Translation, Verdict
 from tests.core.gemini.google import call, chunk, sse, stop, text, thought, wanted
-from tests.core.gemini.grammar import told_by
 
 ANSWER = sse(
     chunk(thought("Hm.", "ThSi")),
@@ -31,26 +29,6 @@ def test_events_at_once() -> None:
     assert b"two." in answer.feed(sse(chunk(text("two."))))
     assert answer.feed(sse(stop())) == b""
     assert answer.close().endswith(b'{"type":"message_stop"}\n\n')
-
-
-def test_ping() -> None:
-    """Silence is filled with pings where there are events, and with nothing where not."""
-    streamed, whole = Streamed(Translation(wanted()), "req_1"), Whole(Translation(wanted()))
-    stream = PING + streamed.feed(ANSWER) + streamed.idle() + streamed.close()
-    told = told_by(stream)
-
-    assert (2, "message_stop") == (told.pings, told.ended)
-    assert whole.idle() == b""
-
-
-def test_failure() -> None:
-    """A stream ends with an error event; a whole is a response of its own."""
-    streamed, whole = Streamed(Translation(wanted()), "req_1"), Whole(Translation(wanted()))
-    stream = streamed.feed(sse(chunk(text("One, ")))) + streamed.failed(faults.UPSTREAM_LOST)
-
-    assert "error" == told_by(stream).ended
-    assert json.loads(stream.rsplit(b"data: ")[-1])["request_id"] == "req_1"
-    assert whole.failed(faults.UPSTREAM_LOST) == b""
 
 
 def test_whole() -> None:

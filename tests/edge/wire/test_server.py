@@ -169,7 +169,7 @@ def test_body_too_large(
     monkeypatch: pytest.MonkeyPatch, fields: tuple[str, ...], pieces: int
 ) -> None:
     """A held body over the limit is refused as soon as that is known, and not held."""
-    monkeypatch.setattr("passgate.gateway.pipeline.MAX_HELD_BYTES", 1000)
+    monkeypatch.setattr("passgate.core.messages.MAX_BODY_BYTES", 1000)
     raw = ask(b" " * 1001, "/v1/messages", *fields)
     bed = Bed()
     play = Play(Scene("", (raw,), ()), bed)

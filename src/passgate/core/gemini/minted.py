@@ -7,9 +7,13 @@ Claude's own signatures chain over what stands before them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
+from passgate.core import messages
 from passgate.core.gemini.signatures import PREFIX
+from passgate.core.messages import Body
 
 _MINTED = PREFIX.encode()
 # A message must not vanish: what follows may have to stand behind an assistant's.
@@ -35,12 +39,28 @@ _blocks = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _block = msgspec.json.Decoder(_Block).decode
 
 
-def without_minted(body: bytes | bytearray) -> bytes | bytearray:
+def without_minted(
+    body: Body, coding: bytes | None, limit_bytes: int, fits: Callable[[int], None]
+) -> Body:
     """Return *body* without the thinking blocks that passgate minted; else as it is.
 
     All other bytes stay what they were, but for the white space within a content from
     which a block was cut. A body that is no Messages request is left to who knows better.
+
+    Args:
+        body: As it came.
+        coding: Its content coding, in which it is returned, or None.
+        limit_bytes: As of :func:`messages.decoded`.
+        fits: The same.
     """
+    if coding is None:
+        return _without(body)
+    plain = messages.decoded(body, coding, limit_bytes, fits)
+    kept = None if plain is None else _without(plain)
+    return body if kept is None or kept is plain else messages.recoded(kept, coding)
+
+
+def _without(body: Body) -> Body:
     if _MINTED not in body:
         return body
     try:
@@ -65,7 +85,7 @@ def _cut(message: bytes) -> bytes:
         content = bytes(_message(message).content)
         blocks = [bytes(block) for block in _blocks(content)]
         kept = [block for block in blocks if not _is_minted(block)]
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return message  # its content is one text, which may well speak of such a block
     if len(kept) == len(blocks):
         return message

@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from passgate.core.faults import Fault
 from passgate.core.gemini import errors
 from passgate.core.gemini.events import (
-    PING,
     Block,
     BlockDelta,
     BlockStart,
@@ -35,7 +33,6 @@ from passgate.core.gemini.events import (
     ThinkingDelta,
     ToolBlock,
     encode,
-    error_event,
 )
 from passgate.core.gemini.stream import Translation, Verdict
 
@@ -63,14 +60,6 @@ class Streamed:
     def close(self) -> bytes:
         """Take the end of Google's body; return what goes to the client."""
         return encode(self.translation.close())
-
-    def idle(self) -> bytes:
-        """Return what tells a client that its answer is still being made."""
-        return PING
-
-    def failed(self, fault: Fault) -> bytes:
-        """Return the last event of a stream that cannot be ended well any more."""
-        return error_event(fault, self._request_id)
 
 
 class Whole:
@@ -100,14 +89,6 @@ class Whole:
         """Take the end of Google's body; return the message, if it is complete."""
         self._events += self.translation.close()
         return folded(self._events) if self.translation.verdict is Verdict.COMPLETE else b""
-
-    def idle(self) -> bytes:
-        """Return nothing: there is nothing that may stand before a body."""
-        return b""
-
-    def failed(self, _: Fault) -> bytes:
-        """Return nothing: a failure is a response of its own."""
-        return b""
 
 
 class Usage(msgspec.Struct, frozen=True):
