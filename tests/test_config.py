@@ -642,7 +642,7 @@ UPSTREAM_PROBLEMS = [
         upstream("strict_tools = true"), "strict_tools: is for an upstream of kind", id="of Gemini"
     ),
     pytest.param(
-        upstream("signature_scope = 'loose'"), 'signature_scope: must be "strict" or', id="scope"
+        upstream("signature_scope = 'strict'"), "signature_scope: is for an upstream", id="scope"
     ),
     pytest.param(upstream("credential = 1"), "credential: must be a table", id="no table"),
     pytest.param(upstream("token = 'x'"), "token: a secret has no place", id="raw token"),
