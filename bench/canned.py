@@ -23,7 +23,11 @@ SLOW_MODEL: Final = "bench-slow-{per_s}-{count}"
 GEMINI_MODEL: Final = "gemini-bench-slow-{per_s}-{count}"
 """The same of Google's API: a Gemini model, which a Messages request can name as well."""
 
+GEMINI_MESSAGE_MODEL: Final = "gemini-bench-message"
+GEMINI_EVENTS_MODEL: Final = "gemini-bench-events-{count}"
+
 GEMINI_PATH: Final = "/v1beta/models/{model}:streamGenerateContent?alt=sse"
+GEMINI_WHOLE_PATH: Final = "/v1beta/models/{model}:generateContent"
 
 UPLOAD_PATH: Final = "/v1/files"
 DOWNLOAD_PATH: Final = "/v1/files/bench_{size}/content"
@@ -168,16 +172,37 @@ def stamped(sent_ns: int) -> bytes:
 
 def gemini_stamped(sent_ns: int) -> bytes:
     """Return an event of Google's that says when it was written."""
-    text_ = f"sent at {sent_ns:020d} ns"
-    return _gemini({"content": {"role": "model", "parts": [{"text": text_}]}, "index": 0})
+    return _gemini(_gemini_text(f"sent at {sent_ns:020d} ns"))
 
 
 def gemini_closing() -> bytes:
     """Return the last event of Google's."""
-    return _gemini({"content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": "STOP"})
+    return _gemini(_gemini_text("") | {"finishReason": "STOP"})
+
+
+@cache
+def gemini_body() -> bytes:
+    """Return a whole answer of Google's, as long as the JSON message."""
+    bare = len(_gemini_said(_gemini_text("")))
+    return _gemini_said(_gemini_text(text(_MESSAGE_BYTES - bare))).encode()
+
+
+@cache
+def gemini_events(count: int) -> tuple[bytes, ...]:
+    """Return the *count* events of a streamed answer of Google's."""
+    pieces = (_gemini(_gemini_text(text(12 + at % 17))) for at in range(count - 1))
+    return (*pieces, gemini_closing())
+
+
+def _gemini_text(said: str) -> dict[str, object]:
+    return {"content": {"role": "model", "parts": [{"text": said}]}, "index": 0}
 
 
 def _gemini(candidate: dict[str, object]) -> bytes:
+    return f"data: {_gemini_said(candidate)}\r\n\r\n".encode()
+
+
+def _gemini_said(candidate: dict[str, object]) -> str:
     # As much beside the text as Google says with each piece.
     usage = {"promptTokenCount": 512, "candidatesTokenCount": 300, "totalTokenCount": 812}
     said = {
@@ -186,7 +211,7 @@ def _gemini(candidate: dict[str, object]) -> bytes:
         "modelVersion": "gemini-bench",
         "responseId": "bench0000000000000000",
     }
-    return f"data: {json.dumps(said, separators=(',', ':'))}\r\n\r\n".encode()
+    return json.dumps(said, separators=(",", ":"))
 
 
 def upload_body(size: int) -> bytes:

@@ -45,7 +45,8 @@ class Job:
         requests: Most requests in all; None leaves it to *duration_s*.
         ramp_s: The time over which connections are opened.
         limit_s: What has not ended by then is unfinished.
-        body_sha256: Digest of every response body, or None where bodies carry stamps.
+        body_sha256: Digest of every response body, or None where bodies carry stamps, or
+            ids that are made for each.
         stamps: How many stamped events each response body holds.
     """
 
@@ -118,7 +119,8 @@ def request_of(job: Job) -> tuple[bytes, int]:
     head = f"POST {job.path} HTTP/1.1\r\n{fields}Content-Length: {job.body_bytes}\r\n\r\n".encode()
     if not job.model:
         return head, job.body_bytes
-    ask = {"model": job.model, "max_tokens": 1024, "stream": job.model != canned.MESSAGE_MODEL}
+    whole = job.model in (canned.MESSAGE_MODEL, canned.GEMINI_MESSAGE_MODEL)
+    ask = {"model": job.model, "max_tokens": 1024, "stream": not whole}
     bare = json.dumps(ask | {"messages": [{"role": "user", "content": ""}]})
     content = canned.text(job.body_bytes - len(bare))
     return head + json.dumps(ask | {"messages": [{"role": "user", "content": content}]}).encode(), 0

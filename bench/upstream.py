@@ -26,7 +26,10 @@ from bench import canned
 _LINE: Final = re.compile(rb"(GET|POST) (/[^ ?]*)")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _MODEL: Final = re.compile(rb'"model"\s*:\s*"bench-(message|events|slow)(?:-(\d+))?(?:-(\d+))?"')
-_GEMINI: Final = re.compile(rb"/v1beta/models/gemini-bench-slow-(\d+)-(\d+):streamGenerateContent")
+_GEMINI: Final = re.compile(
+    rb"/v1beta/models/gemini-bench-(message|events|slow)(?:-(\d+))?(?:-(\d+))?"
+    rb":(g|streamG)enerateContent"
+)
 _DOWNLOAD: Final = re.compile(rb"/v1/files/bench_(\d+)/content")
 
 # A model name stands at the front of the bodies that the load driver sends.
@@ -145,8 +148,7 @@ class Connection(asyncio.Protocol):
         if not ask.has_credential or self._left < 0:
             self._refuse(b"401 Unauthorized" if self._left >= 0 else b"400 Bad Request")
         elif found := _GEMINI.fullmatch(ask.path):
-            self._stamped, self._closing = canned.gemini_stamped, canned.gemini_closing()
-            self._begin_slowly(int(found[1]), int(found[2]))
+            self._answer_gemini(found)
         elif model := _MODEL.search(front):
             self._answer_model(model)
         elif found := _DOWNLOAD.fullmatch(ask.path):
@@ -165,6 +167,18 @@ class Connection(asyncio.Protocol):
             case _:
                 self._stamped, self._closing = canned.stamped, b"".join(canned.closing())
                 self._begin_slowly(int(model[2]), int(model[3]), b"".join(canned.opening()))
+
+    def _answer_gemini(self, asked: re.Match[bytes]) -> None:
+        match asked[1], asked[4]:
+            case b"message", b"g":
+                self._transport.write(_gemini_message())
+            case b"message", _:
+                self._stream(iter((canned.STREAM_HEAD, _gemini_event(), canned.LAST_CHUNK)))
+            case b"events", _:
+                self._stream(iter(_gemini_chunked(int(asked[2]))))
+            case _:
+                self._stamped, self._closing = canned.gemini_stamped, canned.gemini_closing()
+                self._begin_slowly(int(asked[2]), int(asked[3]))
 
     def _stream(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -221,6 +235,23 @@ class Connection(asyncio.Protocol):
 @lru_cache(maxsize=1)
 def _message() -> bytes:
     return canned.counted(canned.message_body())
+
+
+@lru_cache(maxsize=1)
+def _gemini_message() -> bytes:
+    return canned.counted(canned.gemini_body())
+
+
+@lru_cache(maxsize=1)
+def _gemini_event() -> bytes:
+    whole = canned.gemini_body().replace(b'"index":0', b'"index":0,"finishReason":"STOP"')
+    return canned.chunk(b"data: %b\r\n\r\n" % whole)
+
+
+@lru_cache(maxsize=8)
+def _gemini_chunked(count: int) -> tuple[bytes, ...]:
+    chunks = map(canned.chunk, canned.gemini_events(count))
+    return (canned.STREAM_HEAD, *chunks, canned.LAST_CHUNK)
 
 
 @lru_cache(maxsize=8)

@@ -158,6 +158,29 @@ def _native(scale: float, port: int, key: str) -> Job:
     return replace(job, path=canned.GEMINI_PATH.format(model=job.model))
 
 
+def _small_native(scale: float, port: int, key: str) -> Job:
+    model = canned.GEMINI_MESSAGE_MODEL
+    path, digest = canned.GEMINI_WHOLE_PATH.format(model=model), _digest(canned.gemini_body())
+    return replace(_small(16)(scale, port, key), model=model, path=path, body_sha256=digest)
+
+
+def _small_translated(scale: float, port: int, key: str) -> Job:
+    job = _small(16)(scale, port, key)
+    return replace(job, model=canned.GEMINI_MESSAGE_MODEL, body_sha256=None)
+
+
+def _stream_native(scale: float, port: int, key: str) -> Job:
+    model = canned.GEMINI_EVENTS_MODEL.format(count=_STREAM_EVENTS)
+    digest = _digest(b"".join(canned.gemini_events(_STREAM_EVENTS)))
+    path = canned.GEMINI_PATH.format(model=model)
+    return replace(_stream(scale, port, key), model=model, path=path, body_sha256=digest)
+
+
+def _stream_translated(scale: float, port: int, key: str) -> Job:
+    model = canned.GEMINI_EVENTS_MODEL.format(count=_STREAM_EVENTS)
+    return replace(_stream(scale, port, key), model=model, body_sha256=None)
+
+
 def _big_bytes(scale: float) -> int:
     return max(MB, round(_BIG_BYTES * min(scale, 1.0)))
 
@@ -260,6 +283,24 @@ _UPLOAD: Final = Workload("upload", "100 MB upload", _upload, _of_big_bodies, wa
 _DOWNLOAD: Final = Workload("download", "100 MB download", _download, _of_big_bodies, warm_up=False)
 
 _GEMINI: Final = (
+    Workload("gemini-native-small", "small request, 16 conn., Gemini", _small_native, _of_requests),
+    Workload(
+        "gemini-translated-small",
+        "small request, 16 conn., translated",
+        _small_translated,
+        _of_requests,
+        direct=False,
+        ours=True,
+    ),
+    Workload("gemini-native-stream", "200 KB, 300 events, Gemini", _stream_native, _of_streams),
+    Workload(
+        "gemini-translated-stream",
+        "200 KB, 300 events, translated",
+        _stream_translated,
+        _of_streams,
+        direct=False,
+        ours=True,
+    ),
     Workload(
         "gemini-beside", "200 slow streams, Claude", _beside, _of_streams_beside, warm_up=False
     ),

@@ -117,6 +117,29 @@ def test_events_that_are_alike(groups: list[list[bytes]], data: st.DataObject) -
     assert slow.close(complete=True) == whole.close(complete=True)
 
 
+@given(st.lists(_events().flatmap(lambda event: st.lists(st.just(event), max_size=3))), st.data())
+def test_many_in_a_piece(groups: list[list[bytes]], data: st.DataObject) -> None:
+    """A piece may hold many events, the last of which need not be whole."""
+    stream = b"".join(event for group in groups for event in group)
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=3).map(sorted))
+    pieces = [stream[a:b] for a, b in pairwise([0, *cuts, len(stream)])]
+
+    assert metered([stream[at : at + 1] for at in range(len(stream))] or [b""]) == metered(pieces)
+
+
+def test_a_number_that_is_none() -> None:
+    """What is put off because it looks like an event, and is none, tells nothing."""
+    meter = GeminiMeter(streams=True)
+    event = (
+        b'data: {"candidates":[{"content":{"parts":[{"text":"a"}]}}],'
+        b'"usageMetadata":{"candidatesTokenCount":%s}}\r\n\r\n'
+    )
+    for number in (b"3", b"5", b"007"):
+        meter.feed(event % number)
+
+    assert (3, False) == meter.running()
+
+
 def test_put_off() -> None:
     """An event that tells what the one before told is not read before somebody asks."""
     meter = GeminiMeter(streams=True)

@@ -18,8 +18,8 @@ from passgate.core.usage import NOT_JSON, Count, Name, Usage, Word, put_over, to
 
 _BYTES_PER_TOKEN = 4  # as for messages
 _EVENT = b"data: {"
-_ENDS = (b"}\r\n\r\n", b"}\n\n")
-_TEXT, _DIGITS, _BACKSLASH = b'"text":"', b"0123456789", 0x5C
+_TEXT, _BACKSLASH = b'"text":"', 0x5C
+_PASSED_OVER = b"0123456789\r\n"  # numbers, and what ends an event
 # The data of one event may stand in many lines; within a string no line can end.
 _NEXT_LINE = re.compile(rb"[\r\n]data:")
 
@@ -123,51 +123,72 @@ class GeminiMeter:
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes; see ``meter.Meter``."""
-        if self._after:
-            at = data.find(_TEXT) + 8
-            end = data.find(b'"', at)
-            after = data[end:].translate(None, _DIGITS)
-            if after == self._after and data[:at] == self._before and data[end - 1] != _BACKSLASH:
-                self._latest = data  # which tells all that the one before told, too
-                return False
+        if self._after and self._is_like_last(data):
+            self._latest = data
+            return False
         started = self._started
         try:
             if self._fault is None:
-                self._catch_up()
                 self._take(data)
         except Exception as error:  # noqa: BLE001  kept for the end
             self._fault = error
         return self._streams and self._started and not started
 
-    def _catch_up(self) -> None:
-        """Read what was put off."""
-        if self._latest:
-            latest, self._latest = self._latest, b""
-            self._take(latest)
+    def _is_like_last(self, event: bytes) -> bool:
+        """Return whether *event* tells all that the last one told, and no word but its text."""
+        at = event.find(_TEXT) + 8
+        end = event.find(b'"', at)
+        after = event[end:].translate(None, _PASSED_OVER)
+        return after == self._after and event[:at] == self._before and event[end - 1] != _BACKSLASH
 
     def _take(self, data: bytes) -> None:
         if self._skimmer.between and data.startswith(_EVENT):
-            try:
-                self._read(_response_in(data[len(_EVENT) - 1 :]))
-            except NOT_JSON:
-                pass  # more than one event, or less
+            border = b"\r\n\r\n" if b"\r" in data else b"\n\n"
+            events = data.split(border)
+            for at, event in enumerate(events):
+                if event and not self._read_event(event):
+                    data = border.join(events[at:])
+                    break
             else:
-                self._expect_more_like(data)
                 return
+        self._catch_up()
         self._after = b""
         for text in self._skimmer.feed(data):
             response = told_in(_NEXT_LINE.sub(b"\n", text), _Response, _response_in)
             if response is not None:
                 self._read(response)
 
-    def _expect_more_like(self, data: bytes) -> None:
-        """Have events like *data* put off, unless their text has to be counted."""
-        told, at = self._told, data.find(_TEXT) + 8
+    def _read_event(self, event: bytes) -> bool:
+        """Read *event*, or put it off; return False where it is not one whole event."""
+        if self._after and self._is_like_last(event):
+            self._latest = event
+            return True
+        self._catch_up()
+        try:
+            response = _response_in(event[len(_EVENT) - 1 :]) if event.startswith(_EVENT) else None
+        except NOT_JSON:
+            response = None
+        if response is not None:
+            self._read(response)
+            self._expect_more_like(event)
+        return response is not None
+
+    def _catch_up(self) -> None:
+        """Read what was put off."""
+        if self._latest:
+            latest, self._latest = self._latest[len(_EVENT) - 1 :], b""
+            response = told_in(latest, _Response, _response_in)
+            if response is not None:
+                self._read(response)
+
+    def _expect_more_like(self, event: bytes) -> None:
+        """Have events like *event* put off, unless their text has to be counted."""
+        told, at = self._told, event.find(_TEXT) + 8
         counted = told is not None and told.candidates_token_count is not None
-        end = data.find(b'"', at)
-        plain = at >= 8 and data[end - 1] != _BACKSLASH and data.endswith(_ENDS)
-        self._before = data[:at]
-        self._after = data[end:].translate(None, _DIGITS) if counted and plain else b""
+        end = event.find(b'"', at)
+        plain = at >= 8 and event[end - 1] != _BACKSLASH
+        self._before = event[:at]
+        self._after = event[end:].translate(None, _PASSED_OVER) if counted and plain else b""
 
     def _read(self, response: _Response) -> None:
         """Take from a response what it says."""
