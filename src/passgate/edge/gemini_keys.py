@@ -49,6 +49,7 @@ class Keyring:
         self._salt = salt
         self._listed = listed
         self._ring = Ring(ZoneInfo(_ZONE))
+        self._shown: tuple[Key, Credential] | None = None  # the last one
         self._read_s: float | None = None  # when the source last gave what the ring holds
 
     # CredentialSource.
@@ -118,6 +119,15 @@ class Keyring:
             await self._source.current()
         self._look()
 
+    @property
+    def only(self) -> Key | None:
+        """The key, where there is one and it is read, which is always tried."""
+        if self._source.cached is None:
+            return None
+        self._look()
+        keys = self._ring.keys
+        return keys[0] if len(keys) == 1 else None
+
     def choose(
         self, model: str, conversation: bytes, scope: str | None, tried: Collection[Key]
     ) -> Key | None:
@@ -138,8 +148,10 @@ class Keyring:
         return next((key for key in self._ring.keys if key.scope == secret_scope), None)
 
     def shown(self, key: Key) -> Credential:
-        """Return *key* as what the upstream is shown."""
-        return Credential(self._name, self._kind, key.secret)
+        """Return *key* as what the upstream is shown: the same for the same."""
+        if self._shown is None or self._shown[0] is not key:
+            self._shown = (key, Credential(self._name, self._kind, key.secret))
+        return self._shown[1]
 
     def learn(self, key: Key, model: str, said: GoogleError | None) -> None:
         """Take note of an answer; see ``Ring.learn``."""

@@ -79,6 +79,10 @@ class Keys(CredentialSource, Protocol):
     def counts(self) -> Counts:
         """How many keys there are, and how many can be used."""
 
+    @property
+    def only(self) -> Key | None:
+        """The key, where there is just one and it is read: that one is always tried."""
+
     async def ready(self) -> None:
         """Return when the keys are read.
 

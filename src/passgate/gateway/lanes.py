@@ -9,6 +9,7 @@ from passgate.core.auth import Client
 from passgate.core.credential import Credential
 from passgate.core.exchange import Ask, Outbound
 from passgate.core.faults import UpstreamStale
+from passgate.core.known import Known
 from passgate.core.routing import PathKind, Route, Routes
 from passgate.core.tally import Tally
 from passgate.core.upstreams import PassThrough
@@ -69,7 +70,7 @@ class Exchange:
         down: The client's side.
         kind: What was asked for.
         client: Who asks.
-        key: What it showed, which never travels.
+        known: What is known of its head: the key that it showed, which never travels.
         body: The held body, let go as soon as it is needed no more; None where it is
             passed on as it arrives.
         ask: What the body asks for.
@@ -82,7 +83,7 @@ class Exchange:
     down: Downstream
     kind: PathKind
     client: Client
-    key: bytes
+    known: Known
     body: bytes | bytearray | None
     ask: Ask
     route: Route

@@ -95,7 +95,7 @@ class Listing:
             return None
         # What a HEAD is told of the list is how long it is, which takes the list.
         head = msgspec.structs.replace(exchange.down.head, method="GET")
-        outbound = lane.upstream.prepare(head, None, exchange.key, credential, None)
+        outbound = lane.upstream.prepare(head, None, exchange.known.key, credential, None)
         return self._call(exchange, lane, Outbound(outbound.head, b"", outbound.secret))
 
     async def _googles(

@@ -41,12 +41,14 @@ class Native:
         """Pass one exchange on; say how it ended, or raise why it was not served."""
         down, tally = exchange.down, exchange.tally
         lane, head = exchange.snapshot.lanes[exchange.route.upstream], down.head
-        await keys.ready()
-        several = keys.counts.total > 1
+        key, several = keys.only, False
         body = down.body_at_hand()
-        key = self._key(exchange, keys, body) if several else keys.first("")
+        if key is None:
+            await keys.ready()
+            several = keys.counts.total > 1
+            key = self._key(exchange, keys, body) if several else keys.first("")
         credential = keys.shown(key)
-        outbound = lane.upstream.prepare(head, body, exchange.key, credential, None)
+        outbound = exchange.known.outbound(lane.upstream, head, body, credential, None)
         monotonic = self._clock.monotonic
         tally.sent(monotonic())
         opening: Awaitable[Answer]
@@ -57,7 +59,7 @@ class Native:
         del body, outbound
         answer = await opening
         tally.answered(answer.head, monotonic(), credential.secret)
-        tally.metering = meter = self._meters.meter(lane.upstream.meter_for(head), answer.head)
+        tally.metering = meter = self._meters.meter(exchange.known.meter_for, answer.head)
         tap = _Copy(meter) if self._tells(exchange, answer.head, several) else None
         reply_head = lane.upstream.reply_head(answer.head, credential)
         passing = answer.splice(down, reply_head, tap or meter)

@@ -125,7 +125,7 @@ class Pipeline:
             tally.goes_to(route.label, route.upstream, ask)
             if route.native:
                 exchange = Exchange(
-                    down, kind, client, known.key, body, ask, route, snapshot, tally, slot
+                    down, kind, client, known, body, ask, route, snapshot, tally, slot
                 )
                 del body  # whoever serves it lets it go
                 return await self._gemini.serve(exchange)

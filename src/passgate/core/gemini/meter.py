@@ -18,6 +18,7 @@ from passgate.core.usage import NOT_JSON, Count, Name, Usage, Word, put_over, to
 
 _BYTES_PER_TOKEN = 4  # as for messages
 _EVENT = b"data: {"
+_WHOLE = (b"}", b"}\n")
 _TEXT, _BACKSLASH = b'"text":"', 0x5C
 _PASSED_OVER = b"0123456789\r\n"  # numbers, and what ends an event
 # The data of one event may stand in many lines; within a string no line can end.
@@ -153,10 +154,22 @@ class GeminiMeter:
                 return
         self._catch_up()
         self._after = b""
+        if self._is_whole(data):
+            return
         for text in self._skimmer.feed(data):
             response = told_in(_NEXT_LINE.sub(b"\n", text), _Response, _response_in)
             if response is not None:
                 self._read(response)
+
+    def _is_whole(self, data: bytes) -> bool:
+        """Read *data* and return True, where it is all of an answer that is no stream."""
+        if self._streams or not self._skimmer.between or not data.endswith(_WHOLE):
+            return False
+        try:
+            self._read(_response_in(data))
+        except NOT_JSON:
+            return False
+        return True
 
     def _read_event(self, event: bytes) -> bool:
         """Read *event*, or put it off; return False where it is not one whole event."""
@@ -211,10 +224,12 @@ class GeminiMeter:
         self._catch_up()
         if self._told is None:
             return None, False
-        output = usage_of(self._told).output_tokens
-        if self._told.candidates_token_count is None and self._text_bytes:
-            return max(output or 0, self._text_bytes // _BYTES_PER_TOKEN), True
-        return output, False
+        return self._output(self._told, usage_of(self._told))
+
+    def _output(self, told: UsageMetadata, usage: Usage) -> tuple[int | None, bool]:
+        if told.candidates_token_count is None and self._text_bytes:
+            return max(usage.output_tokens or 0, self._text_bytes // _BYTES_PER_TOKEN), True
+        return usage.output_tokens, False
 
     def close(self, *, complete: bool) -> Metered:
         """Return what was read; see ``meter.Meter``.
@@ -230,9 +245,12 @@ class GeminiMeter:
             return NOTHING
         final = complete and (self._finish_reason is not None or not self._started)
         usage = usage_of(told, self._searches)
+        output, estimated = self._output(told, usage)
+        if estimated:
+            usage = msgspec.structs.replace(usage, output_tokens=output)
         return Metered(
             "final" if final else "partial",
-            msgspec.structs.replace(usage, output_tokens=self.running()[0]),
+            usage,
             self._model,
             self._finish_reason,
             service_tier=told.service_tier or told.traffic_type,
