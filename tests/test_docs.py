@@ -14,7 +14,6 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import fields
 from hashlib import sha256
 from importlib import import_module
 from itertools import takewhile
@@ -96,7 +95,7 @@ def variables() -> set[str]:
 
 def keys() -> set[str]:
     """Return every table and key of the configuration file."""
-    found = {limit.name for limit in fields(Limits)}
+    found = set(Limits.__struct_fields__)
     for node in nodes(SOURCE / "config"):
         match node:
             case ast.Call(func=ast.Attribute(attr=name), args=[ast.Constant(value=str(key)), *_]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pty
 import signal
@@ -11,7 +12,6 @@ import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from passgate.cli.top_lines import View, lines
 from passgate.core.exchange import Ending, Record
@@ -90,7 +91,7 @@ def plain(view: View, width: int = 120, height: int = 32) -> list[str]:
 
 def view(**said: Any) -> View:
     """Return a view of an ordinary state, but for what is *said*."""
-    return replace(View("http://127.0.0.1:8788", STATE), **said)
+    return dataclasses.replace(View("http://127.0.0.1:8788", STATE), **said)
 
 
 def test_screen() -> None:

@@ -9,13 +9,14 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import anthropic
 import httpx2
 import pytest
 from anthropic import Anthropic, AsyncAnthropic, beta_tool
+from msgspec.structs import replace
 
 from passgate.core.settings import (
     CredentialKind,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from google import genai
 from google.genai import types
+from msgspec.structs import replace
 
 from passgate.core.settings import (
     CredentialKind,

@@ -6,10 +6,11 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from passgate.core.settings import CredentialKind, CredentialSettings, Limits, Settings
 from tests.loopback.gateway import WAIT_S, Gateway, eventually, message, read_answer, running

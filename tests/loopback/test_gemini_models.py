@@ -6,12 +6,12 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anthropic
 import pytest
+from msgspec.structs import replace
 
 from passgate.core.settings import RouteSettings, Settings
 from tests.loopback.gateway import Answer, client, message

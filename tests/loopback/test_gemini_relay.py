@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anthropic
 import pytest
+from msgspec.structs import replace
 
 from passgate.core.gemini.signatures import DUMMY
 from passgate.core.settings import Settings

@@ -9,11 +9,11 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from passgate.core.settings import Limits, Settings
 from passgate.edge.wire import server

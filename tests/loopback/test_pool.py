@@ -7,11 +7,12 @@ import gc
 import socket
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from passgate.core.settings import Limits
 from passgate.edge.wire.pool import Pool

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import hashlib
 import json
 import re
@@ -19,12 +20,13 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from passgate.core.credential import Credential
 from passgate.core.exchange import Ending
@@ -188,7 +190,7 @@ def test_bad_key(gateway: Gateway, row: Row, says: str, *, native: bool) -> None
     """No good key, two, or one in the query: refused in the words of either API."""
     if native:
         line = re.sub(r"\S+ /v1/\w+", "GET /v1beta/models/gemini-a", row.line)
-        row = replace(row, line=line)
+        row = dataclasses.replace(row, line=line)
     answer = refused(gateway, row, 401, "key", None)
 
     assert says in answer.json()["error"]["message"]
@@ -254,7 +256,7 @@ def test_own_credential(gateway: Gateway, marked: list[str], model: str) -> None
 def test_no_own_credential(gateway: Gateway, row: Row) -> None:
     """Without ``x-passgate-key`` there is no credential of the client's to forward."""
     body = json.dumps(message("own-a")).encode()
-    answer = refused(gateway, replace(row, body=body), 401, "key", "test")
+    answer = refused(gateway, dataclasses.replace(row, body=body), 401, "key", "test")
 
     assert "x-passgate-key" in answer.json()["error"]["message"]
 

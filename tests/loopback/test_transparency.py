@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
+from msgspec.structs import replace
 
 from passgate.core.settings import CredentialKind, CredentialSettings, RouteSettings, Settings
 from passgate.demo.upstream import Seen

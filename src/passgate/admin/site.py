@@ -7,9 +7,9 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from passgate.admin import dashboard
 from passgate.admin.live import Feed

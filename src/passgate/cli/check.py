@@ -7,7 +7,6 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from passgate import config
@@ -18,6 +17,7 @@ from passgate.core.settings import (
     Listen,
     Settings,
     UpstreamSettings,
+    replace,
 )
 from passgate.probe import Finding, probe
 

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +13,7 @@ from passgate import app
 from passgate.cli.simulated import Simulated
 from passgate.core import shown
 from passgate.core.exchange import Record
-from passgate.core.settings import Listen
+from passgate.core.settings import Listen, replace
 
 _PACE_S = 0.03
 _ASK = {

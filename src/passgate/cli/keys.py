@@ -12,7 +12,6 @@ import json
 import math
 import secrets
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from passgate.cli.keys_file import Clients, Refusal, change, stamp
 from passgate.cli.moments import span, span_or_moment
 from passgate.config import ConfigError
 from passgate.config.grammar import NAME, NAME_RULE
-from passgate.core.settings import ClientSettings
+from passgate.core.settings import ClientSettings, replace
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +10,7 @@ from tempfile import TemporaryDirectory
 from passgate import app, config
 from passgate.cli.env import client_lines, url_of
 from passgate.config import ConfigError
-from passgate.core.settings import Settings
+from passgate.core.settings import Settings, replace
 
 # As fast as a model writes, so that a stream looks like one.
 _PACE_S = 0.03

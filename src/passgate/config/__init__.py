@@ -6,9 +6,9 @@ where it is used, since it may change at any time.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from passgate.config import clients, environment, file, places, pricing, upstreams
@@ -26,6 +26,7 @@ from passgate.core.settings import (
     Settings,
     UpstreamKind,
     UpstreamSettings,
+    replace,
 )
 
 __all__ = [
@@ -191,7 +192,7 @@ def _upstreams(
         base: What paths in the file are relative to.
     """
     names, taken = upstreams.named_upstreams(root), upstreams.named_variables(root)
-    written = upstreams.read_upstreams(root, replace(around, base=base))
+    written = upstreams.read_upstreams(root, dataclasses.replace(around, base=base))
     search = "gemini" not in names and all(u.kind is not UpstreamKind.GEMINI for u in written)
     made = environment.read_upstreams(around, taken, root.findings, search=search)
     for name, variable in made.named.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from passgate.config.credentials import (
@@ -25,6 +25,7 @@ from passgate.core.settings import (
     Limits,
     UpstreamKind,
     UpstreamSettings,
+    replace,
 )
 
 MAKE_A_KEY = "`python3 -c 'import secrets; print(secrets.token_urlsafe(32))'` makes one"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Collection
-from dataclasses import fields
 from pathlib import Path
 
 from passgate.config.grammar import LISTEN_HOST, LISTEN_HOST_RULE, is_loopback
@@ -67,8 +66,8 @@ def read_server(root: Table) -> tuple[Listen, Limits]:
         return listen, limits
     listen = Listen(_host(table, listen), _port(table, listen), table.flag("reuse_port"))
     said: dict[str, float] = {}
-    for limit in fields(Limits):
-        name, default = limit.name, getattr(limits, limit.name)
+    for name in Limits.__struct_fields__:
+        default = getattr(limits, name)
         if isinstance(default, int):
             said[name] = table.whole(name, default, 1, _MOST)
         else:

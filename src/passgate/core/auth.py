@@ -10,15 +10,15 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
+
+import msgspec
 
 from passgate.core import faults
 from passgate.core.faults import Refused
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(msgspec.Struct, frozen=True):
     """A client that may use the gateway.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
 
@@ -17,8 +16,7 @@ class Source(Enum):
     OURSELVES = "ourselves"
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """Why an exchange was not served, in the terms of the Messages API.
 
     Attributes:

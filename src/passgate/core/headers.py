@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from passgate.core import faults
 from passgate.core.credential import Credential
@@ -72,8 +73,7 @@ _OAUTH_BETA = b"oauth-2025-04-20"
 _OAUTH_TOKEN = b"sk-ant-oat"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """What an upstream puts into every request head.
 
     Attributes:

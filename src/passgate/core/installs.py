@@ -7,7 +7,6 @@ where it is kept. Nothing here reports anything to anybody.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -36,8 +35,7 @@ class Install(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _decoder = msgspec.json.Decoder(Install)
 
 
-@dataclass(frozen=True, slots=True)
-class InstallCounts:
+class InstallCounts(msgspec.Struct, frozen=True):
     """What is told of all installs.
 
     Attributes:

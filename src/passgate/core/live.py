@@ -7,14 +7,14 @@ and since when it is silent.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 # A rate is smoothed over some three looks, so that a pause between events is no stop.
 _SHARE_OF_NEW = 0.4
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     """An exchange that runs, as it is now.
 
     Attributes:
@@ -40,8 +40,7 @@ class Running:
     cost_nusd: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One running exchange, as it is told.
 
     Attributes:
@@ -69,8 +68,7 @@ class Line:
     cost_nusd: int | None
 
 
-@dataclass(slots=True)
-class _Seen:
+class _Seen(msgspec.Struct):
     """What the last look saw of one exchange."""
 
     at_s: float

@@ -10,8 +10,9 @@ Source: Claude docs, "Rate limits", response headers. The fields of plans
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 # A closed set: an upstream cannot make a name.
 COUNTED = (b"requests", b"tokens", b"input-tokens", b"output-tokens")
@@ -30,8 +31,7 @@ _NUMBER = re.compile(rb"[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _MAX_RESET_S = 4_102_444_800  # the year 2100
 
 
-@dataclass(frozen=True, slots=True)
-class Headroom:
+class Headroom(msgspec.Struct, frozen=True):
     """How much of one limit is left.
 
     Attributes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from enum import Enum
 from fnmatch import translate
 from urllib.parse import unquote
+
+import msgspec
+from msgspec.structs import replace
 
 from passgate.core import faults
 from passgate.core.auth import Client
@@ -122,8 +124,7 @@ def opened_paths(patterns: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(translate(pattern) for pattern in named)) if named else None
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """Where a request goes.
 
     Attributes:
@@ -141,8 +142,7 @@ class Route:
     native: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Routes:
+class Routes(msgspec.Struct, frozen=True):
     """Every route, in order, and where goes what names no model.
 
     Attributes:

@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+import msgspec
+
 from passgate.core.pricing import Override
+
+# Settings that differ from others in some values.
+replace = msgspec.structs.replace
 
 
 class UpstreamKind(Enum):
@@ -60,8 +65,7 @@ class CredentialSettings:
         return self.kind.value if self.command is None else "command"
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamSettings:
+class UpstreamSettings(msgspec.Struct, frozen=True):
     """One model API.
 
     Attributes:
@@ -91,8 +95,7 @@ class UpstreamSettings:
     validates: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ClientSettings:
+class ClientSettings(msgspec.Struct, frozen=True):
     """One key that may use the gateway; a client in rotation has two, under one name.
 
     Attributes:
@@ -110,8 +113,7 @@ class ClientSettings:
     expires_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RouteSettings:
+class RouteSettings(msgspec.Struct, frozen=True):
     """Send models that match a glob to an upstream, perhaps under another name."""
 
     model: str
@@ -119,8 +121,7 @@ class RouteSettings:
     rename: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Every bound on time, size and number; the keys of ``[server]``."""
 
     connect_s: float = 10.0
@@ -137,8 +138,7 @@ class Limits:
     max_body_memory_mb: int = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
+class Listen(msgspec.Struct, frozen=True):
     """Where a listener is bound."""
 
     host: str = "127.0.0.1"
@@ -146,8 +146,7 @@ class Listen:
     reuse_port: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AdminSettings:
+class AdminSettings(msgspec.Struct, frozen=True):
     """The operator's listener.
 
     Attributes:
@@ -161,16 +160,14 @@ class AdminSettings:
     allowed_hosts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerSettings:
+class LedgerSettings(msgspec.Struct, frozen=True):
     """What happens to records."""
 
     required: bool = False
     keep_days: int = 90
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """One snapshot of everything the operator decided.
 
     Attributes:

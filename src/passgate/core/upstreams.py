@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from passgate.core import faults, messages_meter
 from passgate.core.credential import Credential
@@ -21,8 +21,7 @@ KEY_FIELDS = {
 _GENERATES = (":generateContent", ":streamGenerateContent")  # of Gemini's own API
 
 
-@dataclass(frozen=True, slots=True)
-class PassThrough:
+class PassThrough(msgspec.Struct, frozen=True):
     """An upstream whose own API the client speaks: all but the credential passes 1:1.
 
     Attributes:

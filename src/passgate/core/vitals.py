@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from passgate.core.gemini.keys import Counts
 from passgate.core.live import Line
 from passgate.core.ratelimits import Headroom
 
 
-@dataclass(frozen=True, slots=True)
-class PoolState:
+class PoolState(msgspec.Struct, frozen=True):
     """The connections to one upstream.
 
     Attributes:
@@ -30,8 +30,7 @@ class PoolState:
     failed_dials: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamState:
+class UpstreamState(msgspec.Struct, frozen=True):
     """One upstream.
 
     Attributes:
@@ -53,8 +52,7 @@ class UpstreamState:
     keys: Counts | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerState:
+class LedgerState(msgspec.Struct, frozen=True):
     """What waits to be written, what was lost since the start, and why, or None."""
 
     backlog: int = 0
@@ -62,8 +60,7 @@ class LedgerState:
     problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Vitals:
+class Vitals(msgspec.Struct, frozen=True):
     """The whole gateway.
 
     Attributes:
@@ -102,12 +99,11 @@ class Vitals:
     meters_failed: int = 0
     live_watchers: int = 0
     live_dropped: int = 0
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = msgspec.field(default_factory=dict)
     signatures_refused: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(msgspec.Struct, frozen=True):
     """What one client did, or one model, of what has ended.
 
     Attributes:
@@ -125,8 +121,7 @@ class Totals:
     unpriced: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(msgspec.Struct, frozen=True):
     """What the ledger knows of one span of time, the dearest first.
 
     Attributes:
@@ -140,8 +135,7 @@ class Spent:
     models: tuple[Totals, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(msgspec.Struct, frozen=True):
     """What the live feed tells once a second.
 
     Attributes:

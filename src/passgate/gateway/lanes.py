@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from passgate.core.auth import Client
 from passgate.core.credential import Credential
@@ -19,8 +20,7 @@ from passgate.gateway.interfaces import Answer, CredentialSource, Downstream, Ke
 _UNAUTHORIZED = 401
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
+class Lane(msgspec.Struct, frozen=True):
     """Everything that leads to one upstream.
 
     Attributes:
@@ -47,8 +47,7 @@ class Lane:
             self.source.rejected(credential)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """What the configuration says now; an exchange keeps the one it began with.
 
     Attributes:
@@ -62,8 +61,7 @@ class Snapshot:
     lanes: Mapping[str, Lane]
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(msgspec.Struct):
     """One exchange that has its route, for who serves it instead of the pipeline.
 
     Attributes:
@@ -98,8 +96,7 @@ class Exchange:
         self.slot.release()
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(msgspec.Struct, frozen=True):
     """How long a client that waits for a translated answer hears nothing, in seconds.
 
     Attributes:

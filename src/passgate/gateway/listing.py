@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 import msgspec
@@ -29,8 +28,7 @@ _MOST_PAGES = 5
 _OK = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True):
     """Google's models, as they were when last asked for.
 
     Attributes:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from passgate.core import faults, messages
 from passgate.core.credential import Credential
@@ -39,8 +40,7 @@ _LONG_DECODE = (4, 0)  # the first generation whose answers may come in several 
 COUNT_PATH = "/v1/messages/count_tokens"
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """Why an attempt brought no answer.
 
     Attributes:
@@ -56,8 +56,7 @@ class Failure:
     unsigned: bool = False
 
 
-@dataclass(slots=True)
-class Course:
+class Course(msgspec.Struct):
     """What one exchange has tried so far.
 
     Attributes:
@@ -82,7 +81,7 @@ class Course:
     authored: Authored
     spent: Spent
     key: Key | None = None
-    tried: list[Key] = field(default_factory=list)
+    tried: list[Key] = msgspec.field(default_factory=list)
     repeats: int = MOST_REPEATS
     repair: bool = False
 

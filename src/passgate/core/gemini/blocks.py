@@ -7,9 +7,10 @@ answer are is read in ``stream.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
+
+import msgspec
 
 from passgate.core.gemini.events import (
     BlockDelta,
@@ -88,8 +89,7 @@ MOVES: dict[tuple[Open, Step], tuple[tuple[Do, ...], Open]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(msgspec.Struct, frozen=True):
     """What a step says.
 
     Attributes:

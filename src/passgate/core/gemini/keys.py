@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from hashlib import sha256
 
+import msgspec
+
 from passgate.core.credential import LABELLED, key_lines
 from passgate.core.gemini.signatures import scope_of
 from passgate.core.gemini.status import GoogleError, Outcome
@@ -66,8 +68,7 @@ def until_reset_s(wall_s: float, zone: tzinfo) -> float:
     return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() - wall_s
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
+class Rest(msgspec.Struct, frozen=True):
     """Until when a key is not used for a model.
 
     Attributes:
@@ -81,8 +82,7 @@ class Rest:
     daily: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True):
     """How many keys there are.
 
     Attributes:

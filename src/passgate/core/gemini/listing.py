@@ -9,7 +9,6 @@ Source: Claude docs, "List models"; ai.google.dev, "Models".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -31,8 +30,7 @@ class Entry(msgspec.Struct, frozen=True, tag="model"):
     capabilities: None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """One page of Gemini's list.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 _FAMILY = "gemini-"
 _PREFIXES = ("anthropic/", "google/", "gemini/", "models/")
@@ -40,8 +41,7 @@ _LOW_UP = (Level.LOW, Level.MEDIUM, Level.HIGH)
 _MINIMAL_UP = (Level.MINIMAL, *_LOW_UP)
 
 
-@dataclass(frozen=True, slots=True)
-class Levels:
+class Levels(msgspec.Struct, frozen=True):
     """Thinking that is set by a level; it cannot be switched off.
 
     Attributes:
@@ -61,8 +61,7 @@ class Levels:
         return self.offered[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Budgets:
+class Budgets(msgspec.Struct, frozen=True):
     """Thinking that is set by a number of tokens.
 
     Attributes:
@@ -88,8 +87,7 @@ class Budgets:
 Thinking = Levels | Budgets | None
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(msgspec.Struct, frozen=True):
     """What one model takes.
 
     Attributes:

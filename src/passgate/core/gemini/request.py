@@ -6,7 +6,6 @@ bytes for the key that is chosen, and again for another key or without signature
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 
 import msgspec
@@ -45,8 +44,7 @@ _MAX_STOPS = 5
 _FORGETFUL = Forgetful()
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True):
     """Which signatures a request may carry.
 
     Attributes:
@@ -66,8 +64,7 @@ class Replay:
         return not self.repair and (self.optimistic or scope == self.scope)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What a client asks of a Gemini model; writes it as a body.
 
     Attributes:

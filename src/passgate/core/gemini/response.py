@@ -6,7 +6,6 @@ Both are made from the same events, so that a client is told the same either way
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -116,14 +115,13 @@ class Complete(msgspec.Struct, frozen=True):
     usage: Usage
 
 
-@dataclass(slots=True)
-class _Fold:
+class _Fold(msgspec.Struct):
     """A message while its events are put together."""
 
     message: Message | None = None
-    opened: list[Block] = field(default_factory=list)
-    pieces: list[list[str]] = field(default_factory=list)
-    signatures: dict[int, str] = field(default_factory=dict)
+    opened: list[Block] = msgspec.field(default_factory=list)
+    pieces: list[list[str]] = msgspec.field(default_factory=list)
+    signatures: dict[int, str] = msgspec.field(default_factory=dict)
     end: MessageDelta | None = None
 
     def take(self, event: Event) -> None:

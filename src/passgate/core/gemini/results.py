@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
 from passgate.core.gemini.body import Placed, refused
 from passgate.core.gemini.parts import FunctionCall, FunctionResponse, Media, Part
 from passgate.core.gemini.signatures import Envelope
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A call of the model's.
 
     Attributes:
@@ -67,8 +67,7 @@ def message_of(place: str) -> str:
     return ".".join(place.split(".")[:2])
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What one call gave.
 
     Attributes:

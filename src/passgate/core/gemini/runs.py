@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from passgate.core.gemini.body import Block, Message, Placed, refused, shown
 from passgate.core.gemini.content import TOOL_CHANGES, text_of
@@ -21,8 +21,7 @@ PREFILL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """Messages of one role in a row.
 
     Attributes:
@@ -36,8 +35,7 @@ class Run:
     messages: list[list[Placed]]
 
 
-@dataclass(slots=True)
-class Runs:
+class Runs(msgspec.Struct):
     """A conversation in order.
 
     Attributes:
@@ -49,8 +47,8 @@ class Runs:
     """
 
     instruction: list[str]
-    runs: list[Run] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
+    runs: list[Run] = msgspec.field(default_factory=list)
+    changes: list[Change] = msgspec.field(default_factory=list)
     effort: str | None = None
     opening: str | None = None
 

@@ -8,11 +8,11 @@ is *named* ``format`` or ``properties`` is data.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeGuard
 
 import msgspec
+from msgspec.structs import replace
 
 from passgate.core.gemini.references import References, Schema
 
@@ -63,8 +63,7 @@ class _Place(Enum):
     INNER = 2  # items, branches, definitions: where a list of types is refused
 
 
-@dataclass(frozen=True, slots=True)
-class _At:
+class _At(msgspec.Struct, frozen=True):
     """Where a walk is.
 
     Attributes:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
 from typing import Protocol
+
+import msgspec
 
 PREFIX = "pg1:"
 
@@ -38,8 +39,7 @@ class Kind(Enum):
     NOTHING = "n"  # only closes a thinking block that is shown: clients discard unsigned ones
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """What the ``signature`` of a thinking block says that passgate wrote.
 
     Attributes:
@@ -94,8 +94,7 @@ class Place(Enum):
     OWN_PART = "own empty part"  # signed and unsigned parts must not be merged
 
 
-@dataclass(frozen=True, slots=True)
-class TextSignature:
+class TextSignature(msgspec.Struct, frozen=True):
     """A signature on a message's text; the client is never sent it.
 
     Attributes:

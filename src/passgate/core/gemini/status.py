@@ -6,7 +6,6 @@ Source: google.rpc.Status, RetryInfo, QuotaFailure, ErrorInfo; ai.google.dev, "T
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 
 import msgspec
@@ -24,8 +23,7 @@ class Outcome(Enum):
     INVALID = "invalid"  # it is no key, or of the wrong kind
 
 
-@dataclass(frozen=True, slots=True)
-class GoogleError:
+class GoogleError(msgspec.Struct, frozen=True):
     """An error of Google's.
 
     Attributes:

@@ -8,7 +8,6 @@ here: an answer is complete only if Gemini said so.
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import sha256
 
@@ -89,8 +88,7 @@ class Verdict(Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What a request says of the answer to it.
 
     Attributes:
@@ -119,8 +117,7 @@ class Wanted:
     request_id: str = ""
 
 
-@dataclass(slots=True)
-class Learnt:
+class Learnt(msgspec.Struct):
     """What an answer showed that the client may not bring back.
 
     Attributes:
@@ -129,7 +126,7 @@ class Learnt:
         text: The signature of that text.
     """
 
-    calls: dict[str, Envelope] = field(default_factory=dict)
+    calls: dict[str, Envelope] = msgspec.field(default_factory=dict)
     text_key: bytes = b""
     text: TextSignature | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from passgate.core.gemini.body import Thinking, refused, shown
 from passgate.core.gemini.models import Budgets, Level, Levels, Model
@@ -27,8 +27,7 @@ _LOW_BUDGET_TOKENS = 4096
 _MEDIUM_BUDGET_TOKENS = 16384
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """What a client asks for.
 
     Attributes:
@@ -65,8 +64,7 @@ def wish_of(thinking: Thinking | None, effort: str | None) -> Wish:
     return Wish(thinking.type, budget, seen, effort)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What a model is told of thinking and length.
 
     Attributes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from passgate.core.gemini.body import Block, Request, Tool, ToolChoice, refused, schema_in, shown
@@ -35,8 +35,7 @@ class Turned(Enum):
     OFF = "off"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """A tool that a conversation turns on or off.
 
     Attributes:
@@ -87,8 +86,7 @@ def _changed(block: Block, place: str) -> list[Change]:
     return [Change(turned, tool.name)] if tool.name and tool.type == "tool_reference" else []
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True):
     """The tools of one request.
 
     Attributes:
@@ -155,8 +153,7 @@ def offer(
     return Offer(declarations, tuple(digests), config, names, one_call, dropped)
 
 
-@dataclass(slots=True)
-class _Listed:
+class _Listed(msgspec.Struct):
     name: str
     tool: Tool
     place: str

@@ -6,7 +6,7 @@ the key that the request is sent with, and is decided where the bytes are made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from passgate.core.gemini import content
 from passgate.core.gemini.body import Block, Placed, refused
@@ -21,16 +21,14 @@ _SERVER_CALLS = ("server_tool_use", "mcp_tool_use")
 _EMPTY = "all messages must have non-empty content except for the optional final assistant message"
 
 
-@dataclass(frozen=True, slots=True)
-class Thought:
+class Thought(msgspec.Struct, frozen=True):
     """A thought that was signed itself; without its signature it is not sent back."""
 
     text: str
     envelope: Envelope
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
+class Spoken(msgspec.Struct, frozen=True):
     """The end of a message of the model's that holds *text*, which may have been signed."""
 
     text: str
@@ -39,16 +37,14 @@ class Spoken:
 Item = Part | Call | Thought | Spoken
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """One content before its signatures; a user's holds parts alone."""
 
     role: str
     items: list[Item]
 
 
-@dataclass(slots=True)
-class Turns:
+class Turns(msgspec.Struct):
     """The turns of a conversation as they are made.
 
     Attributes:
@@ -61,8 +57,8 @@ class Turns:
 
     model: Model
     names: NameMap
-    made: list[Turn] = field(default_factory=list)
-    dropped: dict[str, None] = field(default_factory=dict)
+    made: list[Turn] = msgspec.field(default_factory=list)
+    dropped: dict[str, None] = msgspec.field(default_factory=dict)
     server: Part | None = None
 
     def of(self, runs: list[Run]) -> list[Turn]:
