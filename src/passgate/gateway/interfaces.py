@@ -207,6 +207,9 @@ class Answer(Protocol):
 
     Its connection belongs to the exchange until ``splice`` has ended or the exchange has;
     then it goes back to the pool, or is closed if anything about it is in doubt.
+
+    Attributes:
+        head: The head, until ``splice`` is called: nobody needs it through a long body.
     """
 
     head: AnswerHead

@@ -60,12 +60,13 @@ class Native:
         answer = await opening
         tally.answered(answer.head, monotonic(), credential.secret)
         tally.metering = meter = self._meters.meter(exchange.known.meter_for, answer.head)
-        tap = _Copy(meter) if self._tells(exchange, answer.head, several) else None
+        tap = _Copy(meter, answer.head) if self._tells(exchange, answer.head, several) else None
         reply_head = lane.upstream.reply_head(answer.head, credential)
         passing = answer.splice(down, reply_head, tap or meter)
+        del reply_head  # a stream need not hold it
         ending = Ending.COMPLETE if passing is None else await passing
         if tap is not None:
-            self._learn(exchange, keys, key, answer.head, bytes(tap.held))
+            self._learn(exchange, keys, key, tap.head, bytes(tap.held))
         elif several and exchange.kind is PathKind.NATIVE_MODEL:
             keys.learn(key, exchange.ask.model or "", None)
         return ending
@@ -111,11 +112,13 @@ class _Copy:
     """A tap that keeps the beginning of a body, and passes all of it to the meter.
 
     Attributes:
+        head: Of the answer.
         held: What it kept.
     """
 
-    def __init__(self, meter: Tap | None) -> None:
+    def __init__(self, meter: Tap | None, head: AnswerHead) -> None:
         self._meter = meter
+        self.head = head
         self.held = bytearray()
 
     def feed(self, data: bytes) -> None:

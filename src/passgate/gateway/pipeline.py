@@ -148,8 +148,8 @@ class Pipeline:
             tally.answered(answer.head, self._clock.monotonic(), credential.secret)
             lane.judge(credential, answer.head.status)
             tally.metering = tap = self._meters.meter(known.meter_for, answer.head)
-            reply_head = lane.upstream.reply_head(answer.head, credential)
-            passing = answer.splice(down, reply_head, tap)
+            # Neither head has a name here, so that a stream does not hold them.
+            passing = answer.splice(down, lane.upstream.reply_head(answer.head, credential), tap)
             return _COMPLETE if passing is None else await passing
         finally:
             slot.leave()

@@ -44,13 +44,14 @@ class Phase(Enum):
 # Bound once: reading a member through its class costs more than the comparison.
 IDLE, HEAD, ANSWERED, BODY, CLOSED = Phase
 _COMPLETE = Ending.COMPLETE
+_NO_HEAD = AnswerHead(0, b"", {}, None, chunked=False, keep_alive=False)
 
 
 class ClientConnection(asyncio.Protocol):
     """A connection to an upstream; the ``Answer`` of the exchange that uses it.
 
     Attributes:
-        head: The response head, once there is an answer.
+        head: The response head, once there is an answer and until its body is passed on.
         idle_since_s: Monotonic time at which it became idle.
         writable: Whether the upstream takes more.
     """
@@ -244,6 +245,7 @@ class ClientConnection(asyncio.Protocol):
     def splice(self, down: ServerConnection, head: bytes, tap: Tap | None) -> Wait[Ending] | None:
         """Pass head and body on; see ``Answer.splice``."""
         answer, buffer = self.head, self._buffer
+        self.head = _NO_HEAD
         size, length = len(buffer), answer.length
         if answer.limits:
             self._pool.last_told = answer.fields

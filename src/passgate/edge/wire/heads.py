@@ -122,12 +122,13 @@ class HeadMemory:
         fresh: Whether the last head was like none before, so that all must be judged anew.
     """
 
-    __slots__ = ("_fields", "_head", "_parts", "_raw", "_raw_fields", "fresh")
+    __slots__ = ("_fields", "_fields_at", "_head", "_parts", "_raw", "fresh")
 
     def __init__(self) -> None:
         self._raw = b""
         self._parts = _NO_PARTS
-        self._raw_fields = self._fields = _NO_PARTS
+        self._fields = _NO_PARTS
+        self._fields_at = 0  # where the field lines begin
         self._head = RequestHead()
         self.fresh = True
 
@@ -141,7 +142,7 @@ class HeadMemory:
             digits = raw[len(before) : len(raw) - len(after)]
             if digits.isdigit() and len(digits) <= _MAX_DIGITS:
                 self.fresh = False
-                self._raw, self._head = raw, self._with_length(digits)
+                self._raw, self._head = raw, self._with_length(raw, digits)
                 return self._head
         head = parse_request(raw)
         self._remember(raw, head)
@@ -152,20 +153,18 @@ class HeadMemory:
         if head.fault is None:
             self._raw, self._head = raw, head
             self._parts = around_length(raw)
-            self._raw_fields, self._fields = (
-                around_length(head.raw_fields),
-                around_length(head.fields),
-            )
+            self._fields = around_length(head.fields)
+            self._fields_at = len(raw) - 4 - len(head.raw_fields)
 
-    def _with_length(self, digits: bytes) -> RequestHead:
-        """Return the head with another content-length."""
+    def _with_length(self, raw: bytes, digits: bytes) -> RequestHead:
+        """Return the head in *raw*, which has another content-length."""
         head = self._head
         return RequestHead(
             head.method,
             head.target,
             head.path,
             head.query,
-            digits.join(self._raw_fields),
+            raw[self._fields_at : -4],
             digits.join(self._fields),
             head.said | {b"content-length": digits},
             int(digits),
