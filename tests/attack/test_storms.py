@@ -194,6 +194,7 @@ def test_change_under_a_storm(tmp_path: Path, beside: Beside) -> None:
             gateway.process.send_signal(signal.SIGHUP)
             new = f"up_{number}".encode()
             eventually(lambda: beside.credentials()[-1:] == [new], within_s=5)  # noqa: B023  at once
+        eventually(lambda: len(answered) > 20, within_s=10)
         over.set()
         for thread in threads:
             thread.join(WAIT_S)

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from passgate.cli.tail import line_of
 from passgate.core.exchange import Ending, Record
 from passgate.core.settings import AdminSettings, Listen, Settings
-from tests.loopback.gateway import Gateway, eventually, message
+from tests.loopback.gateway import Gateway, eventually, message, quiet_port
 
 AT = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 ADMIN_KEY = "adm_" + "t" * 43
@@ -172,8 +172,7 @@ def asked(gateway: Gateway, running: Tail, lines: int) -> None:
 
 def test_restart(tmp_path: Path) -> None:
     """It waits for a gateway, prints, says when it is lost, and goes on when it is back."""
-    with Gateway() as first:
-        port = first.admin_port
+    port = quiet_port()
     with tail(tmp_path, "--url", f"http://127.0.0.1:{port}") as running:
         eventually(lambda: len(running.told) == 1, WAIT_S)
         with admin_at(port) as gateway:

@@ -25,9 +25,9 @@ from passgate.cli.top_lines import View, lines
 from passgate.core.exchange import Ending, Record
 from passgate.core.live import Line
 from passgate.core.ratelimits import Headroom
-from passgate.core.settings import Listen
+from passgate.core.settings import Listen, Settings
 from passgate.core.vitals import PoolState, State, Totals, UpstreamState, Vitals
-from tests.loopback.gateway import Gateway, eventually, message
+from tests.loopback.gateway import Gateway, eventually, message, quiet_port
 
 WAIT_S = 20.0
 
@@ -316,17 +316,23 @@ def test_signals(tmp_path: Path, signum: signal.Signals) -> None:
 
 def test_restart(tmp_path: Path) -> None:
     """A gateway that restarts is lost, said so, and found again."""
-    with Gateway() as gateway:
-        port = gateway.admin_port
-        with terminal(tmp_path, "--url", f"http://127.0.0.1:{port}") as top:
-            top.shows("nothing runs")
-            gateway.call(gateway.app.close())
-            top.shows("trying again")
-            seen = len(top.screen)
-            with Gateway(lambda s: replace(s, admin=replace(s.admin, listen=Listen(port=port)))):
-                eventually(lambda: "no exchange has ended yet" in top.screen[seen:], WAIT_S)
-                top.press("q")
-                assert 0 == top.ended()
+    port = quiet_port()
+
+    def change(settings: Settings) -> Settings:
+        return replace(settings, admin=replace(settings.admin, listen=Listen(port=port)))
+
+    with (
+        Gateway(change) as gateway,
+        terminal(tmp_path, "--url", f"http://127.0.0.1:{port}") as top,
+    ):
+        top.shows("nothing runs")
+        gateway.call(gateway.app.close())
+        top.shows("trying again")
+        seen = len(top.screen)
+        with Gateway(change):
+            eventually(lambda: "no exchange has ended yet" in top.screen[seen:], WAIT_S)
+            top.press("q")
+            assert 0 == top.ended()
 
 
 def test_no_terminal(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import secrets
 import select
 import signal
@@ -194,6 +195,17 @@ def message(model: str = "claude-sonnet-4-5", **more: Any) -> dict[str, Any]:
     """Return the body of a Messages request; *model* names the upstream's scene."""
     user = {"role": "user", "content": "hello"}
     return {"model": model, "max_tokens": 64, "messages": [user]} | more
+
+
+def quiet_port() -> int:
+    """Return a free port of loopback that the kernel gives to nobody who asks for any port.
+
+    For who listens on it, ends, and listens again while other tests run.
+    """
+    for port in random.sample(range(12_000, 30_000), 50):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
 
 
 def connect(port: int, *, receive_buffer: int | None = None) -> socket.socket:

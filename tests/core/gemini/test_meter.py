@@ -149,9 +149,14 @@ def test_put_off() -> None:
     )
     for number, text in enumerate((b"a", b"b", b"c d")):
         meter.feed(event % (text, number))
-    put_off = meter._latest
+    put_off, running = meter._latest, meter.running()
+    meter.feed(b"".join(event % (b"e", number) for number in (3, 4)))
+    last = meter._latest
 
-    assert (event % (b"c d", 2), (2, False)) == (put_off, meter.running())
+    assert (event % (b"c d", 2), (2, False)) == (put_off, running)
+    assert (event % (b"e", 4)).startswith(last)
+    assert last
+    assert (4, False) == meter.running()
 
 
 def test_first_of_the_content() -> None:
