@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from passgate.edge.wire.server import ServerConnection
+from passgate.gateway.interfaces import Downstream
 from tests.edge.wire.bed import Bed, cut
 from tests.edge.wire.plays import (
     BODY,
@@ -210,3 +212,30 @@ def test_nothing_is_left_to_the_collector(reply: bytes) -> None:
         gc.unfreeze()
 
     assert (13, 0) == (len(bed.records), found)
+
+
+def test_a_stream_holds_no_head() -> None:
+    """While a body passes nobody needs its head, which is long, and streams are many."""
+    bed = Bed()
+    client, upstream = bed.client(), bed.idle()
+    client.sends(ask())
+    bed.turns.settle()
+    upstream.sends(stream(*EVENTS)[:-5])
+    bed.turns.settle()
+    [connection] = bed.pools["anthropic"]._all
+    [(_, down)] = bed.pipeline.running.values()
+    names = [name for name in _locals_of(down) if name in ("reply_head", "outbound", "body")]
+
+    assert client.got.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert (b"", []) == (connection.head.fields, names)
+
+
+def _locals_of(down: Downstream) -> set[str]:
+    """Return the names that the exchange of *down* holds while it waits."""
+    assert isinstance(down, ServerConnection)
+    found: set[str] = set()
+    coro = down._drive.coro
+    while coro is not None and hasattr(coro, "cr_frame"):
+        found |= coro.cr_frame.f_locals.keys()
+        coro = coro.cr_await
+    return found
