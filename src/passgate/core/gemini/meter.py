@@ -137,10 +137,11 @@ class GeminiMeter:
 
     def _is_like_last(self, event: bytes) -> bool:
         """Return whether *event* tells all that the last one told, and no word but its text."""
-        at = event.find(_TEXT) + 8
-        end = event.find(b'"', at)
+        if not event.startswith(self._before):
+            return False
+        end = event.find(b'"', len(self._before))
         after = event[end:].translate(None, _PASSED_OVER)
-        return after == self._after and event[:at] == self._before and event[end - 1] != _BACKSLASH
+        return after == self._after and event[end - 1] != _BACKSLASH
 
     def _take(self, data: bytes) -> None:
         if self._skimmer.between and data.startswith(_EVENT):
