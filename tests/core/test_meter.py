@@ -69,30 +69,6 @@ def test_nothing_came() -> None:
     assert ((None, False), NOTHING) == (tap.running(), tap.close(complete=True))
 
 
-@pytest.mark.parametrize("piece", [b"{}", b"first"])
-def test_what_came_whole(piece: bytes) -> None:
-    """A body that is no stream and came in one piece is read at its end, once."""
-    tap, meter, firsts = metering()
-    tap.feed(piece)
-    seen = list(meter.seen)
-
-    assert ([] if piece == b"{}" else [b"first"]) == seen
-    assert Metered("partial", Usage(input_tokens=1)) == tap.close(complete=False)
-    assert Metered("final", Usage(input_tokens=1)) == tap.close(complete=True)
-    assert ([piece[:1]], [piece]) == (firsts, meter.seen)
-
-
-def test_first_token_of_what_came_whole() -> None:
-    """Its first token came when it was read."""
-    meter = Scripted()
-    meter.opens = b"{}"
-    tap = Metering(lambda _: meter, None, lambda: 1.5, lambda: None)
-    tap.feed(b"{}")
-    tap.close(complete=True)
-
-    assert 1.5 == tap.first_token_s
-
-
 @pytest.mark.parametrize("complete", [True, False])
 def test_read(*, complete: bool) -> None:
     """What the meter has read is what is told, and so is how far it is."""

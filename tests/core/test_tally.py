@@ -31,11 +31,20 @@ def test_opened() -> None:
     assert (None, None, 0, "none") == (record.client, record.status, record.attempts, record.usage)
 
 
+def test_path_that_must_not_be_shown() -> None:
+    """A path that may hold a key is not recorded; nor does a tally show what it knows."""
+    made = tally()
+    made.knows("ci", b"its-key")
+    made.hides_path = True
+
+    assert ("", "Tally(req_1)") == (made.so_far().path, repr(made))
+
+
 def test_told_step_by_step() -> None:
     """Every step adds what it knows; times are milliseconds since the exchange began."""
-    made = tally()
     session = {b"x-claude-code-session-id": b"s", b"x-claude-code-agent-id": b"a"}
-    made.knows("ci", session, b"")
+    made = tally(RequestHead(said=session))
+    made.knows("ci", b"")
     made.goes_to("claude-*", "anthropic", Ask("claude-x", stream=True))
     made.sent(10.0015)
     answered = AnswerHead(429, b"", {}, 0, chunked=False, keep_alive=True, request_id=b"req_up")
@@ -45,7 +54,8 @@ def test_told_step_by_step() -> None:
 
     assert ("ci", "claude-*", "anthropic", "claude-x", True) == routed
     assert ("s", "a", None) == (got.session, got.agent, got.parent_agent)
-    assert (7, 8, "s") == (got.bytes_up, got.bytes_down, made.session)
+    assert (7, 8) == (got.bytes_up, got.bytes_down)
+    assert ("s", "a", None) == (made.session, made.agent, made.parent_agent)
     assert (1.5, 250.0, 2500.0) == (got.queued_ms, got.ttfb_ms, got.duration_ms)
     assert (429, "req_up", 1) == (got.status, got.upstream_request_id, got.attempts)
     assert (Ending.COMPLETE, None) == (got.ending, got.error)
@@ -176,8 +186,8 @@ def test_second_attempt_counts() -> None:
 )
 def test_session(said: dict[bytes, bytes], expected: tuple[str | None, ...]) -> None:
     """Session and agents are taken as they are said, but not at any length."""
-    made = tally()
-    made.knows("ci", said, b"")
+    made = tally(RequestHead(said=said))
+    made.knows("ci", b"")
     record = made.so_far()
 
     assert expected == (record.session, record.agent, record.parent_agent)

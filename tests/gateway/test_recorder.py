@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from hypothesis import given
@@ -48,7 +49,7 @@ def test_told_soon_and_together() -> None:
     later, calls = Later(), list[Sequence[Record]]()
     recorder = Recorder([calls.append], later)
     for number in range(3):
-        recorder.put(record(number))
+        recorder.put(partial(record, number))
     before, due = list(calls), list(later.due)
     later.comes()
 
@@ -62,7 +63,7 @@ def test_many_are_told_in_pieces() -> None:
     later, calls = Later(), list[Sequence[Record]]()
     recorder = Recorder([calls.append], later)
     for number in range(150):
-        recorder.put(record(number))
+        recorder.put(partial(record, number))
     before, due = [len(call) for call in calls], len(later.due)
     later.comes()
 
@@ -75,7 +76,7 @@ def test_nothing_is_not_told() -> None:
     later, calls = Later(), list[Sequence[Record]]()
     recorder = Recorder([calls.append], later)
     recorder.flush()
-    recorder.put(record(1))
+    recorder.put(partial(record, 1))
     recorder.flush()
     later.comes()
 
@@ -90,7 +91,7 @@ def test_once_each_in_order(events: list[str]) -> None:
     for number, event in enumerate(events):
         match event:
             case "put":
-                recorder.put(record(number))
+                recorder.put(partial(record, number))
             case "flush":
                 recorder.flush()
             case _:
@@ -109,10 +110,25 @@ def test_watcher_that_fails() -> None:
     ids: list[str] = []
     recorder = Recorder([fails, told(ids), fails], Later())
     for number in range(2):
-        recorder.put(record(number))
+        recorder.put(partial(record, number))
         recorder.flush()
 
     assert (["0", "1"], 4) == (ids, recorder.failed)
+
+
+def test_record_that_cannot_be_made() -> None:
+    """A bug of one exchange is counted, and costs the others nothing."""
+
+    def fails() -> Record:
+        raise ValueError
+
+    ids: list[str] = []
+    recorder = Recorder([told(ids)], Later())
+    for make in (partial(record, 1), fails, partial(record, 2)):
+        recorder.put(make)
+    recorder.flush()
+
+    assert (["1", "2"], 1) == (ids, recorder.failed)
 
 
 def test_ledger(tmp_path: Path) -> None:
@@ -128,8 +144,8 @@ def test_ledger(tmp_path: Path) -> None:
     recorder = Recorder([prices], Later(), ledger)
     known = record(1)
     known.client = "ci"
-    recorder.put(record(2))
-    recorder.put(known)
+    recorder.put(partial(record, 2))
+    recorder.put(lambda: known)
     recorder.flush()
     ledger.close()
     kept = [each for page in LedgerFile(ledger.path).pages(None, None) for each in page]
@@ -144,10 +160,10 @@ def test_record_that_comes_while_others_are_told() -> None:
     def puts(records: Sequence[Record]) -> None:
         told(ids)(records)
         if len(ids) == 1:
-            recorder.put(record(2))
+            recorder.put(partial(record, 2))
 
     recorder = Recorder([puts], later)
-    recorder.put(record(1))
+    recorder.put(partial(record, 1))
     later.comes()
     first = list(ids)
     later.comes()

@@ -30,6 +30,7 @@ class Known:
         route: Where the last request went, or None before the first.
         model: What that one asked for.
         meter_for: What meters the answers from there.
+        repeats: Where a request that asks for the same model goes without more thought.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Known:
         "kind",
         "meter_for",
         "model",
+        "repeats",
         "route",
         "snapshot",
     )
@@ -53,6 +55,7 @@ class Known:
         self.route: Route | None = None
         self.model: str | None = None
         self.meter_for: MeterFor | None = None
+        self.repeats: Route | None = None
         self._upstream: PassThrough | None = None
         self._credential: Credential | None = None
         self._parts = (b"", b"")
@@ -66,6 +69,20 @@ class Known:
         if self.client.expires_s is not None and now_s >= self.client.expires_s:
             raise Refused(faults.KEY)
 
+    def has_shown(self, upstream: PassThrough, credential: Credential) -> bool:
+        """Return whether the last request of a known length went there, with that."""
+        return self._upstream is upstream and self._credential is credential
+
+    def again(self, head: RequestHead, body: bytes | bytearray, credential: Credential) -> Outbound:
+        """Return the request as the upstream that was shown the last one will see it.
+
+        Args:
+            head: The client's request head.
+            body: Of the length that *head* declares.
+            credential: What was shown.
+        """
+        return Outbound(head.said[_LENGTH].join(self._parts), body, credential.secret)
+
     def outbound(
         self,
         upstream: PassThrough,
@@ -77,8 +94,8 @@ class Known:
         """Return the request as *upstream* will see it; see ``PassThrough.prepare``."""
         same = body is not None and len(body) == head.length
         whole = same and rename is None and _LENGTH in head.said
-        if whole and self._upstream is upstream and self._credential is credential:
-            return Outbound(head.said[_LENGTH].join(self._parts), body, credential.secret)
+        if whole and body is not None and self.has_shown(upstream, credential):
+            return self.again(head, body, credential)
         made = upstream.prepare(head, body, self.key, credential, rename)
         if whole:
             self._upstream, self._credential = upstream, credential

@@ -60,6 +60,26 @@ def _decode(body: Body) -> _Fields:
 _decode_name = msgspec.json.Decoder(str).decode
 
 
+_decode_ask = msgspec.json.Decoder(Ask).decode
+
+
+def _ask_at_sight(body: Body) -> Ask | None:
+    r"""Return what an ordinary body asks for: a small one which cannot name its model twice.
+
+    That takes the word itself, or its letters written as ``\u006d``; and what is not
+    ASCII may not be UTF-8 either, which parsers read in several ways.
+    """
+    if len(body) >= _MANY_BYTES or not body.isascii() or body.count(b'"model"') != 1:
+        return None
+    if body.find(b"\\u006") >= 0:
+        return None
+    try:
+        ask = _decode_ask(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return ask if ask.model is not None and len(ask.model) <= _MAX_MODEL_CHARS else None
+
+
 def peek(body: Body) -> Ask:
     """Return what *body* asks for; of a body that is no JSON object, that it names no model.
 
@@ -68,6 +88,9 @@ def peek(body: Body) -> Ask:
     Raises:
         Refused: ``model`` stands in it twice; parsers disagree on which one counts.
     """
+    ask = _ask_at_sight(body)
+    if ask is not None:
+        return ask
     try:
         fields = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

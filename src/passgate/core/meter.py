@@ -105,7 +105,6 @@ class Metering:
 
     __slots__ = (
         "_decode",
-        "_kept",
         "_meter",
         "_meter_for",
         "_monotonic",
@@ -126,17 +125,8 @@ class Metering:
         self._monotonic = monotonic
         self._on_failure = on_failure
         self._meter: Meter | None = None
-        self._kept = b""
         self.first_token_s: float | None = None
-        self.feed: Callable[[bytes], object] = self._first
-
-    def _first(self, data: bytes) -> None:
-        """Keep what may be all of the body: what is no stream is not read before its end."""
-        self.feed = self._guarded
-        if data[:1] == b"{" and self._decode is None:
-            self._kept = data
-        else:
-            self._guarded(data)
+        self.feed: Callable[[bytes], object] = self._guarded
 
     def _guarded(self, data: bytes) -> None:
         """Take the next bytes of the body, and whatever the meter makes of them."""
@@ -145,10 +135,9 @@ class Metering:
                 data = self._decode(data)
             meter = self._meter
             if meter is None:
-                data = (self._kept + data).lstrip()
+                data = data.lstrip()
                 if not data:
                     return
-                self._kept = b""
                 self._meter = meter = self._meter_for(data[:1])
             if meter.feed(data):
                 self.first_token_s = self._monotonic()
@@ -164,6 +153,8 @@ class Metering:
     def close(self, *, complete: bool) -> Metered:
         """Return what was read, at the end or so far; never raises, and reads on.
 
+        It may be asked a while after the end.
+
         Args:
             complete: Whether the body came to its end.
         """
@@ -171,14 +162,7 @@ class Metering:
         if complete:
             self.feed = _ignore  # which is no part of this: what holds itself waits to be found
         try:
-            if meter is None:
-                if not self._kept:
-                    return NOTHING
-                self._meter = meter = self._meter_for(b"{")
-                kept, self._kept = self._kept, b""
-                if meter.feed(kept):
-                    self.first_token_s = self._monotonic()
-            return meter.close(complete=complete)
+            return NOTHING if meter is None else meter.close(complete=complete)
         except Exception:  # noqa: BLE001  as while it ran
             self._switch_off()
             return NOTHING

@@ -53,7 +53,7 @@ class _Plain:
     Nearly every record has the same few rates as one before.
     """
 
-    __slots__ = ("_day", "_most_input_tokens", "_rates", "_status")
+    __slots__ = ("_day", "_most_input_tokens", "_rates", "_status", "_whole")
 
     def __init__(
         self, day: int, status: str, factor: int, most_input_tokens: int, tier: pricing.Tier
@@ -61,20 +61,23 @@ class _Plain:
         self._day = day
         self._status = status
         self._most_input_tokens = most_input_tokens
-        self._rates = (
+        scaled = (
             factor * tier.input_rate,
             factor * tier.output_rate,
             factor * tier.cache_read_rate,
             factor * tier.cache_write_5m_rate,
             factor * tier.cache_write_1h_rate,
         )
+        whole = tuple(map(pricing.in_nano_usd, scaled))
+        self._whole = None not in whole  # of nano-USD, as nearly all rates are
+        self._rates = whole if self._whole else scaled
 
     def price(self, record: Record) -> tuple[int, str] | None:
         """Return the price of *record*, or None where these rates are not all that it takes."""
         fresh, output, read, write, hour = counts = _counts_of(record)
         if None in counts:
-            if not pricing.is_told(record):
-                return None
+            if fresh is None or output is None or (hour is None and write):
+                return None  # as ``pricing.is_told`` has it
             read, write, hour = read or 0, write or 0, hour or 0
         if (
             fresh + read + write + hour > self._most_input_tokens
@@ -84,9 +87,9 @@ class _Plain:
         ):
             return None
         rate, output_rate, read_rate, write_rate, hour_rate = self._rates
-        scaled = fresh * rate + output * output_rate + read * read_rate
-        scaled += write * write_rate + hour * hour_rate
-        return pricing.nano_usd(scaled), self._status
+        cost = fresh * rate + output * output_rate + read * read_rate
+        cost += write * write_rate + hour * hour_rate
+        return cost if self._whole else pricing.nano_usd(cost), self._status
 
 
 class PriceBook:

@@ -264,6 +264,12 @@ def nano_usd(scaled: int) -> int:
     return whole + (2 * rest > _SCALE or (2 * rest == _SCALE and whole & 1))
 
 
+def in_nano_usd(rate: int) -> int | None:
+    """Return a scaled rate in nano-USD for each token, or None where that is no whole number."""
+    whole, rest = divmod(rate, _SCALE)
+    return None if rest else whole
+
+
 # What of a record is priced.
 
 

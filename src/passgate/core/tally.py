@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from types import MappingProxyType
+
+import msgspec
 
 from passgate.core.exchange import NO_ASK, AnswerHead, Ask, Ending, Record, RequestHead
 from passgate.core.faults import CLIENT_STALLED, INTERNAL, Fault, Source
@@ -12,7 +12,7 @@ from passgate.core.meter import NOTHING, Consumption, Metered
 
 _MAX_NAME = 200
 _MAX_PATH = 1024
-_NOTHING_SAID: Mapping[bytes, bytes] = MappingProxyType({})
+_SESSION = b"x-claude-code-session-id"
 _COMPLETE = Ending.COMPLETE
 # A fault after the head was sent has no Fault to name it.
 _ERRORS = {Ending.UPSTREAM_BROKE: "upstream", Ending.TIMED_OUT: "timeout"}
@@ -23,111 +23,102 @@ _USUAL_WORDS = frozenset(
 )
 
 
-class Tally:
+class Tally(msgspec.Struct):
     """What is known of an exchange that still runs: its record, when it has ended.
 
     The only mutable thing of an exchange, written by the pipeline alone.
 
     Attributes:
         id: Of the exchange.
+        head: As the client sent it.
+        peer: The client's address.
         opened_s: When it began (monotonic).
         opened_wall_s: The same, in seconds since 1970.
-        path: What is recorded of the path.
         client: Whose key it showed, once that is known.
-        upstream: Where it goes, once that is known.
+        key: That key, which is recorded nowhere.
+        route: Where it goes, by the label of the route.
+        upstream: The same, by its name.
         ask: What it asks for.
+        attempts: How often it was sent.
+        sent_s: When it was last sent (monotonic).
+        answered_s: When the head of the answer had come.
         status: What the client was told.
+        request_id: What the upstream calls it.
+        secret: What the upstream was shown, which is recorded nowhere.
         metering: What reads the answer's usage, or None where nothing does.
+        hides_path: Whether the path must not be recorded.
     """
 
-    __slots__ = (
-        "_answered_s",
-        "_attempts",
-        "_key",
-        "_method",
-        "_peer",
-        "_request_id",
-        "_route",
-        "_said",
-        "_secret",
-        "_sent_s",
-        "ask",
-        "client",
-        "id",
-        "metering",
-        "opened_s",
-        "opened_wall_s",
-        "path",
-        "status",
-        "upstream",
-    )
+    id: str
+    head: RequestHead
+    peer: str
+    opened_s: float
+    opened_wall_s: float
+    client: str | None = None
+    key: bytes = b""
+    route: str | None = None
+    upstream: str | None = None
+    ask: Ask = NO_ASK
+    attempts: int = 0
+    sent_s: float | None = None
+    answered_s: float | None = None
+    status: int | None = None
+    request_id: bytes | None = None
+    secret: bytes = b""
+    metering: Consumption | None = None
+    hides_path: bool = False
 
-    def __init__(
-        self, id_: str, head: RequestHead, peer: str, opened_s: float, opened_wall_s: float
-    ) -> None:
-        self.id = id_
-        self.opened_s = opened_s
-        self.opened_wall_s = opened_wall_s
-        self.path = head.path
-        self.client: str | None = None
-        self.upstream: str | None = None
-        self.ask = NO_ASK
-        self.status: int | None = None
-        self.metering: Consumption | None = None
-        self._method = head.method
-        self._peer = peer
-        self._said: Mapping[bytes, bytes] = _NOTHING_SAID
-        self._key = self._secret = b""
-        self._route: str | None = None
-        self._attempts = 0
-        self._sent_s: float | None = None
-        self._answered_s: float | None = None
-        self._request_id: str | None = None
-
-    def knows(self, client: str, said: Mapping[bytes, bytes], key: bytes) -> None:
-        """Note who asks: the client, and the session and agent it says it is.
-
-        A name that holds the *key* is none.
-        """
+    def knows(self, client: str, key: bytes) -> None:
+        """Note who asks."""
         self.client = client
-        if b"x-claude-code-session-id" in said:
-            self._said = said
-            self._key = key
+        self.key = key
 
     def goes_to(self, route: str, upstream: str, ask: Ask) -> None:
         """Note what was asked for and where it goes."""
-        self._route = route
+        self.route = route
         self.upstream = upstream
         self.ask = ask
 
     def sent(self, now_s: float) -> None:
         """Note that the request goes to the upstream now."""
-        self._attempts += 1
-        self._sent_s = now_s
+        self.attempts += 1
+        self.sent_s = now_s
 
     def answered(self, head: AnswerHead, now_s: float, secret: bytes) -> None:
         """Note that the upstream's response head has come; an id that holds *secret* is none."""
-        self._answered_s = now_s
+        self.answered_s = now_s
         self.status = head.status
-        id_ = head.request_id
-        hidden = id_ is None or (secret != b"" and id_.find(secret) >= 0)
-        self._request_id = None if hidden or id_ is None else id_[:_MAX_NAME].decode("latin-1")
-        self._secret = secret
+        self.request_id = head.request_id
+        self.secret = secret
+
+    @property
+    def path(self) -> str:
+        """What is recorded of the path."""
+        return "" if self.hides_path else self.head.path[:_MAX_PATH]
 
     @property
     def session(self) -> str | None:
-        """The session that the client says it is in."""
-        return _named(self._said, b"x-claude-code-session-id", self._key)
+        """The session that the client says it is in; a name that holds its key is none."""
+        return self._named(_SESSION)
 
     @property
     def agent(self) -> str | None:
         """The agent of that session that it says it is."""
-        return _named(self._said, b"x-claude-code-agent-id", self._key)
+        return self._named(b"x-claude-code-agent-id")
 
     @property
     def parent_agent(self) -> str | None:
         """The agent that began that one."""
-        return _named(self._said, b"x-claude-code-parent-agent-id", self._key)
+        return self._named(b"x-claude-code-parent-agent-id")
+
+    def _named(self, field: bytes) -> str | None:
+        said = self.head.said
+        if self.client is None or _SESSION not in said:
+            return None  # a stranger's words, or nobody's agent
+        return _shown(said.get(field), self.key)
+
+    def __repr__(self) -> str:
+        return f"Tally({self.id})"  # the rest holds what is secret
 
     def so_far(self) -> Record:
         """Return what the record would be if the exchange were cut now: for who looks on."""
@@ -146,13 +137,14 @@ class Tally:
             bytes_down: Body bytes sent to it.
         """
         complete = ending is _COMPLETE
-        opened_s, said = self.opened_s, self._said
+        opened_s, head, secret = self.opened_s, self.head, self.secret
         metering, metered, first_s = self.metering, NOTHING, None
         if metering is not None:
             metered, first_s = metering.close(complete=complete), metering.first_token_s
-            if self._secret != b"" and _quotes(metered, self._secret):
+            if secret != b"" and _quotes(metered, self.ask.model, secret):
                 metered = Metered(metered.kind, metered.usage)
-        usage, sent_s, answered_s = metered.usage, self._sent_s, self._answered_s
+        usage, sent_s, answered_s = metered.usage, self.sent_s, self.answered_s
+        says = _SESSION in head.said
         error = None
         if not complete:
             error = fault.code if fault is not None else _ERRORS.get(ending)
@@ -161,9 +153,9 @@ class Tally:
             datetime.fromtimestamp(self.opened_wall_s, UTC),
             self.id,
             self.client,
-            self._method,
-            self.path[:_MAX_PATH],
-            self._route,
+            head.method,
+            self.path,
+            self.route,
             self.upstream,
             self.ask.model,
             metered.model_served,
@@ -187,12 +179,12 @@ class Tally:
             None,
             metered.kind,
             metered.stop_reason,
-            self.session if said else None,
-            self.agent if said else None,
-            self.parent_agent if said else None,
-            self._request_id,
-            self._peer,
-            self._attempts,
+            self.session if says else None,
+            self.agent if says else None,
+            self.parent_agent if says else None,
+            None if self.request_id is None else _shown(self.request_id, secret),
+            self.peer,
+            self.attempts,
             usage.web_searches,
             metered.speed,
             metered.service_tier,
@@ -211,16 +203,20 @@ def ending_of(fault: Fault) -> Ending:
     return Ending.UPSTREAM_BROKE if fault.source is Source.UPSTREAM else Ending.REFUSED
 
 
-def _quotes(m: Metered, secret: bytes) -> bool:
-    """Return whether any word of *m* holds *secret*: an upstream may say what it was shown."""
-    text = m.model_served or ""
+def _quotes(m: Metered, asked: str | None, secret: bytes) -> bool:
+    """Return whether any word of *m* holds *secret*: an upstream may say what it was shown.
+
+    The model that was *asked* for is the client's word, who was not shown it.
+    """
+    text = "" if m.model_served is None or m.model_served == asked else m.model_served
     words = (m.stop_reason, m.service_tier, m.inference_geo, m.speed, m.iterations)
     if not _USUAL_WORDS.issuperset(words):
         text = f"{text} {' '.join(map(str, words))}"
-    return text.encode().find(secret) >= 0  # ``in`` takes twice as long
+    return text != "" and secret in text.encode()
 
 
-def _named(said: Mapping[bytes, bytes], field: bytes, secret: bytes) -> str | None:
-    value = said.get(field)
-    hidden = value is None or (secret != b"" and secret in value)
-    return None if hidden or value is None else value[:_MAX_NAME].decode("latin-1")
+def _shown(value: bytes | None, secret: bytes) -> str | None:
+    """Return a name as it is recorded: one that holds *secret* is none."""
+    if value is None or (secret != b"" and value.find(secret) >= 0):
+        return None
+    return value[:_MAX_NAME].decode("latin-1")

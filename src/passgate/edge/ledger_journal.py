@@ -33,26 +33,39 @@ _ENTRIES = "SELECT ifnull((SELECT max(seq) FROM journal) - (SELECT min(seq) FROM
 
 
 def put(connection: sqlite3.Connection, held: Sequence[Work]) -> int:
-    """Keep *held*, in its order, in the open transaction; return how many cannot be packed."""
-    unfit = 0
+    """Commit *held*, in its order, where no transaction is open.
+
+    One statement, hence one transaction: each call of SQLite's gives the interpreter away and
+    waits to have it back.
+
+    Returns:
+        How many records cannot be packed.
+    """
+    unfit, packed = 0, list[object]()
     for work in held:
         if isinstance(work, Mapping):
-            connection.execute(_PUT, (_PRICES, _encode(work)))
+            packed += (_PRICES, _encode(work))
             continue
         for at in range(0, len(work), _ENTRY_RECORDS):
             piece = work[at : at + _ENTRY_RECORDS]
-            if not _put_records(connection, piece):
-                unfit += sum(not _put_records(connection, [record]) for record in piece)
+            body = _packed(piece)
+            if body is not None:
+                packed += (_RECORDS, body)
+                continue
+            for record in piece:
+                body = _packed([record])
+                unfit += body is None
+                packed += () if body is None else (_RECORDS, body)
+    if packed:
+        connection.execute(_PUT + ", (?, ?)" * (len(packed) // 2 - 1), packed)
     return unfit
 
 
-def _put_records(connection: sqlite3.Connection, records: Sequence[Record]) -> bool:
+def _packed(records: Sequence[Record]) -> bytes | None:
     try:
-        packed = _encode([msgspec.structs.astuple(record) for record in records])
+        return _encode([msgspec.structs.astuple(record) for record in records])
     except (OverflowError, UnicodeError):
-        return False
-    connection.execute(_PUT, (_RECORDS, packed))
-    return True
+        return None
 
 
 def entries(connection: sqlite3.Connection) -> int:

@@ -35,10 +35,11 @@ _PRUNE_EVERY_S = 600.0
 _DAY = 86_400_000_000  # as ``ts`` counts
 # A thousand rows take some milliseconds to be summed up: under load they may wait.
 _SUM_EVERY_S, _SUM_IDLE_EVERY_S = 1.0, 0.05
-# More in one commit, two thousand a second, are kept packed. They become rows at leisure, a
-# thousand a second, or faster than they come if there are very many.
+# More in one commit, two thousand a second, are kept packed. They become rows when it is
+# quiet, two thousand a second, hardly any before that, or faster than they come if there
+# are very many.
 _PACKED_ROWS = 100
-_SETTLE_EVERY_S, _SETTLE_SOON_S = 0.25, 0.02
+_SETTLE_EVERY_S, _SETTLE_QUIET_S, _SETTLE_SOON_S = 1.0, 0.1, 0.02
 _MANY_PACKED = 2_000  # entries of 256
 _RETRY_S = 0.5  # it is to recover within 2 s
 _REMIND_S = 60.0
@@ -95,6 +96,7 @@ class SqliteLedger:
         self._prune_before: int | None = None  # while that much is being pruned
         self._unsummed = True  # there may be rows to sum up
         self._packed = True  # until we have looked
+        self._busy = False  # whether the last commit was packed
         self._settle_at_s = 0.0
         self._opened, self._decided = threading.Event(), threading.Event()
         self._closing = threading.Event()
@@ -253,13 +255,14 @@ class SqliteLedger:
         """Commit what is held."""
         if not self._held:
             return
-        connection.execute("BEGIN IMMEDIATE")
-        if self._is_much():
+        self._busy = self._is_much()
+        if self._busy:
             unfit = ledger_journal.put(connection, self._held)
             self._packed = True
         else:
+            connection.execute("BEGIN IMMEDIATE")
             unfit = _rows(connection, self._held)
-        connection.execute("COMMIT")
+            connection.execute("COMMIT")
         self._unfit += unfit
         prices = sum(len(work) for work in self._held if isinstance(work, Mapping))
         self._done += sum(map(len, self._held)) - prices
@@ -284,7 +287,8 @@ class SqliteLedger:
             self._unfit += unfit or 0
         except sqlite3.Error:
             many = False  # it is as safe where it is; a problem of writing shows at the next row
-        self._settle_at_s = now_s + (_SETTLE_SOON_S if many else _SETTLE_EVERY_S)
+        every_s = _SETTLE_EVERY_S if self._busy else _SETTLE_QUIET_S
+        self._settle_at_s = now_s + (_SETTLE_SOON_S if many else every_s)
 
     def _sum_up(self, *, idle: bool) -> None:
         """Add a thousand rows to what their days came to, if that is due."""

@@ -24,7 +24,7 @@ from passgate.gateway.interfaces import Tasks
 # -I: no environment variable, no user's packages and no working directory lead it astray.
 COMMAND = (sys.executable, "-I", str(Path(__file__).with_name("price_child.py")))
 
-_GATHER_S = 1.0  # models come several at a time, and a start has better things to do
+_GATHER_S = 0.25  # models come several at a time, and a start has better things to do
 _ANSWER_S = 20.0  # a machine under load takes its time to load the list
 _IDLE_S = 2.0  # it takes as much memory as the gateway
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0

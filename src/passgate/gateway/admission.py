@@ -26,7 +26,12 @@ class Admission:
         self.required: Ledger | None = None
 
     def enter(self, *, crowded: bool) -> Slot:
-        """Let one exchange in, before any of its body is read.
+        """Let one exchange in, before any of its body is read; see :meth:`admit`."""
+        self.admit(crowded=crowded)
+        return Slot(self)
+
+    def admit(self, *, crowded: bool) -> None:
+        """Count one exchange in, which holds no body; ``leave`` counts it out.
 
         Args:
             crowded: Whether there are more connections than allowed.
@@ -39,7 +44,10 @@ class Admission:
         if self.required is not None and self.required.problem is not None:
             raise Refused(faults.UNRECORDED)
         self.in_flight += 1
-        return Slot(self)
+
+    def leave(self) -> None:
+        """Count one exchange out."""
+        self.in_flight -= 1
 
 
 class Slot:
@@ -88,4 +96,4 @@ class Slot:
         """Give the place back."""
         if self.held_bytes:
             self.release()
-        self._admission.in_flight -= 1
+        self._admission.leave()

@@ -36,16 +36,16 @@ class Gemini:
         """
         native = exchange.snapshot.routes.native
         upstream = exchange.route.upstream
-        if exchange.kind is PathKind.MODELS and native is not None:
+        if exchange.known.kind is PathKind.MODELS and native is not None:
             upstream = native.upstream
         lane = exchange.snapshot.lanes[upstream]
         keys = lane.keys
         if keys is None:
             raise Refused(faults.NOT_FOUND)
-        if exchange.kind in NATIVE_KINDS:
+        if exchange.known.kind in NATIVE_KINDS:
             return await self._native.serve(exchange, keys)
-        if exchange.kind is PathKind.MESSAGES:
+        if exchange.known.kind is PathKind.MESSAGES:
             return await self._relay.serve(exchange, keys)
-        if exchange.kind is PathKind.MODELS and exchange.down.head.method in _READING:
+        if exchange.known.kind is PathKind.MODELS and exchange.down.head.method in _READING:
             return await self._listing.serve(exchange, lane, keys)
         raise Refused(faults.NOT_FOUND)

@@ -8,8 +8,8 @@ current task (time limits are the stack's).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from passgate.core.credential import Credential
 from passgate.core.exchange import AnswerHead, Ending, Outbound, Record, RequestHead
@@ -20,6 +20,39 @@ from passgate.core.known import Known
 from passgate.core.meter import Decode
 from passgate.core.settings import Limits
 from passgate.core.vitals import PoolState
+
+T_co = TypeVar("T_co", covariant=True)
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class Coming(Protocol[T_co]):
+    """A value that will come, or why it does not; awaited, or told to a callback."""
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        """Return the value, or raise."""
+
+    def result(self) -> T_co:
+        """Return the value, which has come, or raise."""
+
+    def add_done_callback(self, wake: Callable[[Any], None]) -> None:
+        """Have *wake* called when it has come, at once if it has."""
+
+
+class Awaits(Protocol[T_contra]):
+    """Who is told of a value when it comes: just once."""
+
+    def fire(self, value: T_contra) -> None:
+        """Take the value."""
+
+    def fail(self, error: Exception) -> None:
+        """Take why there is none."""
+
+
+class Stoppable(Protocol):
+    """An exchange that runs."""
+
+    def throw(self, error: Exception) -> None:
+        """Stop it with *error*."""
 
 
 class Clock(Protocol):
@@ -138,10 +171,13 @@ class Downstream(Protocol):
     Attributes:
         known: What the pipeline keeps of ``head``; None again when a head comes that
             differs in more than its length.
+        runs: What is to be stopped when the client leaves; set by who serves an exchange
+            without a coroutine, which calls ``ended`` at its end.
     """
 
     head: RequestHead
     known: Known | None
+    runs: Stoppable | None
     peer: str
     crowded: bool
     bytes_up: int
@@ -193,6 +229,9 @@ class Downstream(Protocol):
     def follow(self, call: Throttled) -> None:
         """Slow *call* down where the client is slow, and end it with this exchange."""
 
+    def ended(self, escaped: Exception | None) -> None:
+        """Take note that the exchange is over; *escaped* is a bug of who served it."""
+
 
 class Tap(Protocol):
     """Sees a body as it passes. It neither changes nor delays it, and never raises."""
@@ -205,19 +244,28 @@ class Tap(Protocol):
 class Answer(Protocol):
     """An upstream's response, of which the head has come.
 
-    Its connection belongs to the exchange until ``splice`` has ended or the exchange has;
+    Its connection belongs to the exchange until all is passed on or the exchange has ended;
     then it goes back to the pool, or is closed if anything about it is in doubt.
 
     Attributes:
-        head: The head, until ``splice`` is called: nobody needs it through a long body.
+        head: The head, until it is passed on: nobody needs it through a long body.
     """
 
     head: AnswerHead
 
-    def splice(self, down: Downstream, head: bytes, tap: Tap | None) -> Awaitable[Ending] | None:
-        """Send *head* and the body to the client as it arrives; return how it stops.
+    def whole(self, down: Downstream, head: bytes) -> bytes | None:
+        """Send *head* and the body to the client if all of it is here, and it is not large.
 
-        None means that all of it was here and is sent: nobody has to wait for the end.
+        Args:
+            down: The client's side.
+            head: The response head, without framing.
+
+        Returns:
+            The body; None where nothing was sent, and ``splice`` is to be called.
+        """
+
+    def splice(self, down: Downstream, head: bytes, tap: Tap | None) -> Coming[Ending]:
+        """Send *head* and the body to the client as it arrives; return how it stops.
 
         Args:
             down: The client's side.
@@ -292,6 +340,15 @@ class Pool(Protocol):
         Raises:
             Refused: Not reachable, broke, malformed or silent before its head.
             UpstreamStale: A reused connection ended without one byte.
+        """
+
+    def again(self, outbound: Outbound, down: Downstream, answered: Awaits[Any]) -> bool:
+        """Send a request, body and all, if a connection is idle; return whether that was done.
+
+        Args:
+            outbound: What to send.
+            down: The client's side.
+            answered: Told of the ``Answer``, as soon as the response head is there.
         """
 
     def state(self) -> PoolState:

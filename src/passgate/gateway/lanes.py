@@ -11,11 +11,11 @@ from passgate.core.credential import Credential
 from passgate.core.exchange import Ask, Outbound
 from passgate.core.faults import UpstreamStale
 from passgate.core.known import Known
-from passgate.core.routing import PathKind, Route, Routes
+from passgate.core.routing import Route, Routes
 from passgate.core.tally import Tally
 from passgate.core.upstreams import PassThrough
 from passgate.gateway.admission import Slot
-from passgate.gateway.interfaces import Answer, CredentialSource, Downstream, Keys, Pool
+from passgate.gateway.interfaces import Answer, Clock, CredentialSource, Downstream, Keys, Pool
 
 _UNAUTHORIZED = 401
 
@@ -66,9 +66,8 @@ class Exchange(msgspec.Struct):
 
     Attributes:
         down: The client's side.
-        kind: What was asked for.
-        client: Who asks.
-        known: What is known of its head: the key that it showed, which never travels.
+        known: What is known of its head: who asks for what, and the key that was shown,
+            which never travels.
         body: The held body, let go as soon as it is needed no more; None where it is
             passed on as it arrives.
         ask: What the body asks for.
@@ -79,8 +78,6 @@ class Exchange(msgspec.Struct):
     """
 
     down: Downstream
-    kind: PathKind
-    client: Client
     known: Known
     body: bytes | bytearray | None
     ask: Ask
@@ -113,7 +110,12 @@ class Waits(msgspec.Struct, frozen=True):
 
 
 async def repeated(
-    outbound: Outbound, lane: Lane, down: Downstream, sent: Callable[[], None]
+    outbound: Outbound,
+    lane: Lane,
+    down: Downstream,
+    tally: Tally,
+    clock: Clock,
+    release: Callable[[], None] = lambda: None,
 ) -> Answer:
     """Return the answer; after a stale connection once more, as the operator allowed.
 
@@ -121,10 +123,14 @@ async def repeated(
         outbound: What to send.
         lane: Where to.
         down: The client's side.
-        sent: Told of a second attempt.
+        tally: Told of a second attempt.
+        clock: The time.
+        release: Gives the memory of the body back, which is kept till the answer is there.
     """
     try:
-        return await lane.pool.open(outbound, down, None)
+        answer = await lane.pool.open(outbound, down, None)
     except UpstreamStale:
-        sent()
-    return await lane.pool.open(outbound, down, None, fresh=True)
+        tally.sent(clock.monotonic())
+        answer = await lane.pool.open(outbound, down, None, fresh=True)
+    release()
+    return answer

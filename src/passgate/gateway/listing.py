@@ -74,7 +74,7 @@ class Listing:
             if theirs is not None:
                 theirs.close()
         backwards = head.query is not None and b"before_id" in head.query
-        ours = with_aliases(self._routed(exchange, google), _opener(exchange.client))
+        ours = with_aliases(self._routed(exchange, google), _opener(exchange.known.client))
         answer = merged(page, [] if backwards else ours)
         if answer is None:
             answer = page
@@ -156,7 +156,7 @@ class Listing:
         """Answer what is asked of one Gemini model."""
         name = unquote(exchange.down.head.path.removeprefix(f"{MODELS_PATH}/"))
         model = is_gemini(name)
-        if model is None or not _opener(exchange.client)(name):
+        if model is None or not _opener(exchange.known.client)(name):
             raise Refused(faults.NOT_FOUND)
         await keys.ready()
         outbound = lane.upstream.asks(

@@ -1,4 +1,4 @@
-"""What the gateway answers itself: health, readiness, clients' warm-up calls, telemetry."""
+"""What the gateway answers itself: health, readiness, warm-up calls, telemetry, refusals."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from passgate.core import faults, installs
+from passgate.core import faults, installs, routing
 from passgate.core.exchange import RequestHead
-from passgate.core.faults import Refused
+from passgate.core.faults import Fault, Refused
+from passgate.core.tally import Tally
 from passgate.gateway.admission import Slot
 from passgate.gateway.interfaces import Downstream, Installs
 
@@ -95,3 +96,14 @@ async def _small_body(down: Downstream, slot: Slot) -> bytes | bytearray:
     if (down.head.length or 0) > installs.MAX_BODY_BYTES:
         raise Refused(faults.too_large(installs.MAX_BODY_BYTES))
     return await down.body(installs.MAX_BODY_BYTES, slot.hold)
+
+
+def refuse(fault: Fault, down: Downstream, tally: Tally) -> None:
+    """Answer with *fault*, or cut what was begun: a status cannot be taken back."""
+    if down.committed:
+        down.abort()
+        return
+    tally.status = fault.status
+    google_key = b"x-goog-api-key" in down.head.said
+    google = routing.speaks_google(down.head.path, google_key=google_key)
+    down.answer(*faults.answer(fault, tally.id, google=google))

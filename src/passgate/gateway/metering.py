@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from passgate.core.exchange import AnswerHead
 from passgate.core.gemini.stream import Translation, Verdict
-from passgate.core.meter import NOTHING, Metered, MeterFor, Metering
+from passgate.core.meter import NOTHING, Consumption, Metered, MeterFor, Metering
 from passgate.core.usage import NO_USAGE, Usage
 from passgate.gateway.interfaces import Codings
 
@@ -47,6 +49,26 @@ class Meters:
                 return None
         return Metering(meter_for, decode, self._monotonic, self._failed)
 
+    def whole(
+        self, meter_for: MeterFor | None, answer: AnswerHead, body: bytes, now_s: float
+    ) -> Consumption | None:
+        """Return what meters a *body* that came with its head; it is read when that is asked for.
+
+        Args:
+            meter_for: As of :meth:`meter`.
+            answer: The upstream's response head.
+            body: All of it.
+            now_s: When it came (monotonic).
+        """
+        if meter_for is None or not _FIRST_OK <= answer.status < _FIRST_OTHER:
+            return None
+        if body[:1] == b"{" and b"content-encoding" not in answer.said:
+            return _Whole(meter_for, body, now_s, self._failed)
+        metering = self.meter(meter_for, answer)
+        if metering is not None:
+            metering.feed(body)
+        return metering
+
     def plain(self, body: bytes, coding: bytes | None) -> bytes:
         """Return *body*, perhaps cut, without its coding; empty where nothing can take it off."""
         if coding is None or coding.lower() == b"identity":
@@ -59,6 +81,39 @@ class Meters:
 
     def _failed(self) -> None:
         self.failures += 1
+
+
+class _Whole(msgspec.Struct):
+    """The consumption of a JSON answer that came in one piece.
+
+    Attributes:
+        meter_for: What meters it.
+        body: All of it.
+        came_s: When it came (monotonic).
+        on_failure: Called if it cannot be metered.
+        first_token_s: See ``meter.Consumption``.
+    """
+
+    meter_for: MeterFor
+    body: bytes
+    came_s: float
+    on_failure: Callable[[], None]
+    first_token_s: float | None = None
+
+    def running(self) -> tuple[int | None, bool]:
+        """Return that nothing is known: it is over as soon as it is there."""
+        return None, False
+
+    def close(self, *, complete: bool) -> Metered:
+        """Return what was consumed; see ``meter.Consumption``."""
+        try:
+            meter = self.meter_for(b"{")
+            if meter.feed(self.body):
+                self.first_token_s = self.came_s
+            return meter.close(complete=complete)
+        except Exception:  # noqa: BLE001  metering never breaks the record; it is counted
+            self.on_failure()
+            return NOTHING
 
 
 class Spent:

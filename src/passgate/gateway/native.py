@@ -53,7 +53,7 @@ class Native:
         tally.sent(monotonic())
         opening: Awaitable[Answer]
         if lane.retry_stale and body is not None:
-            opening = repeated(outbound, lane, down, lambda: tally.sent(monotonic()))
+            opening = repeated(outbound, lane, down, tally, self._clock)
         else:
             opening = lane.pool.open(outbound, down, None)
         del body, outbound
@@ -62,12 +62,18 @@ class Native:
         tally.metering = meter = self._meters.meter(exchange.known.meter_for, answer.head)
         tap = _Copy(meter, answer.head) if self._tells(exchange, answer.head, several) else None
         reply_head = lane.upstream.reply_head(answer.head, credential)
-        passing = answer.splice(down, reply_head, tap or meter)
-        del reply_head  # a stream need not hold it
-        ending = Ending.COMPLETE if passing is None else await passing
+        whole, sees = answer.whole(down, reply_head), tap or meter
+        if whole is None:
+            passing = answer.splice(down, reply_head, sees)
+            del reply_head  # a stream need not hold it
+            ending = await passing
+        else:
+            ending = Ending.COMPLETE
+            if sees is not None:
+                sees.feed(whole)
         if tap is not None:
             self._learn(exchange, keys, key, tap.head, bytes(tap.held))
-        elif several and exchange.kind is PathKind.NATIVE_MODEL:
+        elif several and exchange.known.kind is PathKind.NATIVE_MODEL:
             keys.learn(key, exchange.ask.model or "", None)
         return ending
 
@@ -84,7 +90,7 @@ class Native:
         if not several or answer.status >= _FIRST_OTHER:
             return False
         path = exchange.down.head.path
-        return exchange.kind is PathKind.NATIVE or any(word in path for word in _MAKING)
+        return exchange.known.kind is PathKind.NATIVE or any(word in path for word in _MAKING)
 
     def _learn(
         self, exchange: Exchange, keys: Keys, key: Key, answer: AnswerHead, body: bytes
@@ -95,7 +101,7 @@ class Native:
             self._resources.learn(exchange.down.head.path, plain, key.scope)
             return
         error = error_in(answer.status, plain)
-        if _of_the_key(error, exchange.kind):
+        if _of_the_key(error, exchange.known.kind):
             keys.learn(key, exchange.ask.model or "", error)
 
 

@@ -1,101 +1,158 @@
 """The one way in: every exchange is served here, top to bottom.
 
-``handle`` is driven by the HTTP stack in its own callbacks. The ordinary exchange waits
-twice, for the upstream's head and for the end of its body; all else runs through at once.
+The first exchange of a connection, and every one that is special, is a coroutine, driven by
+the HTTP stack in its own callbacks. The ordinary one asks what the one before it asked for:
+nothing has to be waited for but its answer, so its request is sent at once, and its answer
+passed on by callbacks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from typing import Any
 
-from passgate.core import auth, faults, messages, routing
-from passgate.core.auth import Client
-from passgate.core.exchange import NO_ASK, Ask, Ending, RequestHead
+import msgspec
+
+from passgate.core import faults, routing
+from passgate.core.credential import Credential
+from passgate.core.exchange import Ending
 from passgate.core.faults import DownstreamLeft, Drained, Fault, Refused, Told
-from passgate.core.gemini.minted import without_minted
 from passgate.core.known import Known
-from passgate.core.routing import PathKind
+from passgate.core.meter import MeterFor
+from passgate.core.routing import PathKind, Route
 from passgate.core.tally import Tally, ending_of
-from passgate.gateway import local
-from passgate.gateway.admission import Admission, Slot
+from passgate.gateway import asking, local
+from passgate.gateway.admission import Admission
 from passgate.gateway.gemini import Gemini
-from passgate.gateway.interfaces import Answer, Clock, Downstream, Installs
-from passgate.gateway.lanes import Exchange, Snapshot, repeated
+from passgate.gateway.interfaces import Answer, Clock, Coming, Downstream, Installs
+from passgate.gateway.lanes import Exchange, Lane, Snapshot, repeated
 from passgate.gateway.local import Readiness
 from passgate.gateway.metering import Meters
 from passgate.gateway.recorder import Recorder
 
 Body = bytes | bytearray
 # Bound once: reading a member through its class costs more than the comparison.
-_MESSAGES, _LOCAL, _NOTHING = PathKind.MESSAGES, PathKind.LOCAL, PathKind.NOTHING
 _COMPLETE, _LEFT = Ending.COMPLETE, Ending.CLIENT_LEFT
 
 
-class Pipeline:
+class Pipeline(msgspec.Struct, eq=False):
     """Serve exchanges.
 
     Attributes:
         snapshot: What the next exchange goes by; swapped on reload.
+        admission: Who may come in.
+        recorder: Is told of every exchange that has ended.
+        readiness: What ``/ready`` says.
+        clock: The time.
+        meters: Make the meter of each answer.
+        id_prefix: What the id of every exchange begins with.
         on_bug: Told of an exception that is our own fault.
+        installs: Which machines use this gateway.
+        gemini: Serves what goes to a Gemini upstream.
+        count: How many exchanges have begun.
         running: Every exchange under way, by its id; for the live view, which only reads.
     """
 
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        admission: Admission,
-        recorder: Recorder,
-        readiness: Readiness,
-        clock: Clock,
-        meters: Meters,
-        id_prefix: str,
-        on_bug: Callable[[Exception], None],
-        installs: Installs,
-        gemini: Gemini,
-    ) -> None:
-        self.snapshot = snapshot
-        self._admission = admission
-        self._recorder = recorder
-        self._readiness = readiness
-        self._clock = clock
-        self._meters = meters
-        self._id_prefix = id_prefix
-        self._count = 0
-        self._installs = installs
-        self._gemini = gemini
-        self.on_bug = on_bug
-        self.running: dict[str, tuple[Tally, Downstream]] = {}
+    snapshot: Snapshot
+    admission: Admission
+    recorder: Recorder
+    readiness: Readiness
+    clock: Clock
+    meters: Meters
+    id_prefix: str
+    on_bug: Callable[[Exception], None]
+    installs: Installs
+    gemini: Gemini
+    count: int = 0
+    running: dict[str, tuple[Tally, Downstream]] = {}
 
-    async def handle(self, down: Downstream) -> None:
-        """Serve one exchange; whatever happens, record it once."""
-        clock, self._count = self._clock, self._count + 1
-        id_ = f"{self._id_prefix}{self._count:010x}"
+    def handle(self, down: Downstream) -> Coroutine[Any, Any, None] | None:
+        """Begin to serve one exchange; whatever happens, it is recorded once.
+
+        Returns:
+            What serves it, to be driven; or None where callbacks do: see ``_Passing``.
+        """
+        known, body = down.known, None
+        if known is not None and known.repeats and known.snapshot is self.snapshot:
+            body = down.body_at_hand()
+            if body is not None and self._again(down, known, known.repeats, body):
+                return None
+        return self._handle(down, body)
+
+    def _again(self, down: Downstream, known: Known, route: Route, body: bytes) -> bool:
+        """Send a request like the one before it; return whether that was done.
+
+        Where anything about it is special, nothing has happened, and the coroutine finds
+        the same.
+        """
+        clock, head, lane = self.clock, down.head, self.snapshot.lanes[route.upstream]
+        opened_s, wall_s = clock.monotonic(), clock.wall()
+        asked = asking.again(known, lane, head, body, self.snapshot)
+        if asked is None:
+            return False
+        try:
+            known.check(wall_s)
+            self.admission.admit(crowded=down.crowded)
+        except Refused:
+            return False
+        ask, outbound, credential = asked
+        self.count += 1
+        id_ = f"{self.id_prefix}{self.count:010x}"
+        # By place, as in ``Tally.closed``.
+        tally = Tally(
+            *(id_, head, down.peer, opened_s, wall_s, known.client.name, known.key),
+            *(route.label, route.upstream, ask, 1, clock.monotonic()),
+        )
+        runs = _Passing(self, down, tally, lane, credential, known.meter_for)
+        if not lane.pool.again(outbound, down, runs):
+            self.admission.leave()
+            return False
+        self.running[id_] = (tally, down)
+        down.runs = runs
+        return True
+
+    async def _handle(self, down: Downstream, body: bytes | None) -> None:
+        """Serve one exchange; *body* is what was at hand and is taken already."""
+        clock, self.count = self.clock, self.count + 1
+        id_ = f"{self.id_prefix}{self.count:010x}"
         tally = Tally(id_, down.head, down.peer, clock.monotonic(), clock.wall())
         self.running[id_] = (tally, down)
         ending: Ending | None = _LEFT
         fault = None
         try:
-            ending = await self._serve(down, tally)
-        except DownstreamLeft:
-            down.abort()
-        except Drained:
-            ending = Ending.DRAINED
-            down.abort()
-        except Exception as error:  # noqa: BLE001  the one place; what is not a Refused is our bug
-            fault = error.fault if isinstance(error, Refused) else faults.INTERNAL
-            ending = ending_of(fault)
-            if not isinstance(error, Told):
-                _refuse(fault, down, tally)
-            if fault is faults.INTERNAL:
-                self.on_bug(error)
+            serving = self._serve(down, tally, body)
+            del body  # it is let go there
+            ending = await serving
+        except Exception as error:  # noqa: BLE001  what is not a Refused is our bug
+            ending, fault = self.stopped(down, tally, error)
         finally:
-            del self.running[id_]
-            if ending is not None:
-                now_s, up, sent = clock.monotonic(), down.bytes_up, down.bytes_down
-                self._recorder.put(tally.closed(ending, fault, now_s, up, sent))
+            self.over(down, tally, ending, fault)
 
-    async def _serve(self, down: Downstream, tally: Tally) -> Ending | None:
+    def stopped(
+        self, down: Downstream, tally: Tally, error: Exception
+    ) -> tuple[Ending, Fault | None]:
+        """Answer with what stopped an exchange, or cut it; return how it ended, and why."""
+        if isinstance(error, DownstreamLeft | Drained):
+            down.abort()
+            return (_LEFT if isinstance(error, DownstreamLeft) else Ending.DRAINED), None
+        fault = error.fault if isinstance(error, Refused) else faults.INTERNAL
+        if not isinstance(error, Told):
+            local.refuse(fault, down, tally)
+        if fault is faults.INTERNAL:
+            self.on_bug(error)
+        return ending_of(fault), fault
+
+    def over(
+        self, down: Downstream, tally: Tally, ending: Ending | None, fault: Fault | None
+    ) -> None:
+        """Have an exchange recorded that has ended; None is how one of our own paths ends."""
+        del self.running[tally.id]
+        if ending is not None:
+            now_s, up, sent = self.clock.monotonic(), down.bytes_up, down.bytes_down
+            self.recorder.put(partial(tally.closed, ending, fault, now_s, up, sent))
+
+    async def _serve(self, down: Downstream, tally: Tally, body: Body | None) -> Ending | None:
         """Serve one exchange; say how it ended, or raise why it was not served.
 
         None means that it was one of our own paths, which leave no record.
@@ -103,128 +160,115 @@ class Pipeline:
         head, snapshot, known = down.head, self.snapshot, down.known
         if known is not None and known.snapshot is snapshot:
             known.check(tally.opened_wall_s)
-            tally.knows(known.client.name, head.said, known.key)
+            tally.knows(known.client.name, known.key)
         else:
-            known = self._judged(head, snapshot, down, tally)
+            known = asking.judged(down, snapshot, tally, self.readiness)
             if known is None:
                 return None
             down.known = known
-        kind, client = known.kind, known.client
-        slot = self._admission.enter(crowded=down.crowded)
+        slot = self.admission.enter(crowded=down.crowded)
         try:
-            if kind is PathKind.TELEMETRY:
-                tally.status = await local.telemetry(down, slot, self._installs)
+            if known.kind is PathKind.TELEMETRY:
+                tally.status = await local.telemetry(down, slot, self.installs)
                 return Ending.COMPLETE
-            body, ask = _at_hand(down, kind) or await _read(down, kind, client, slot)
+            body, ask = await asking.read(down, known, slot, body)
             route = known.route
             if route is None or known.model != ask.model:
-                route = routing.choose(snapshot.routes, client, kind, head.path, ask)
+                route = routing.choose(snapshot.routes, known.client, known.kind, head.path, ask)
                 known.route, known.model = route, ask.model
                 known.meter_for = snapshot.lanes[route.upstream].upstream.meter_for(head)
             lane = snapshot.lanes[route.upstream]
             tally.goes_to(route.label, route.upstream, ask)
             if route.native:
-                exchange = Exchange(
-                    down, kind, client, known, body, ask, route, snapshot, tally, slot
-                )
+                exchange = Exchange(down, known, body, ask, route, snapshot, tally, slot)
                 del body  # whoever serves it lets it go
-                return await self._gemini.serve(exchange)
+                return await self.gemini.serve(exchange)
             credential = lane.source.cached or await lane.source.current()
-            if snapshot.routes.models is not None and body is not None:
-                coding = head.said.get(b"content-encoding")
-                body = without_minted(body, coding, messages.MAX_BODY_BYTES, slot.fits)
+            body = asking.cleaned(body, head, snapshot, slot)
             outbound = known.outbound(lane.upstream, head, body, credential, route.rename)
-            tally.sent(self._clock.monotonic())
+            known.repeats = route if asking.can_repeat(known, route, lane, head) else None
+            tally.sent(self.clock.monotonic())
             repeats = lane.retry_stale and (body is not None or head.length == 0)
             opening: Awaitable[Answer] = (
-                repeated(outbound, lane, down, partial(self._sent, tally))
+                repeated(outbound, lane, down, tally, self.clock, slot.release)
                 if repeats
                 else lane.pool.open(outbound, down, slot.to_be_released)
             )
             del body, outbound  # from here on only the connection holds them, until written
-            answer = await opening
-            if repeats:
-                slot.release()  # the body was kept till now
-            tally.answered(answer.head, self._clock.monotonic(), credential.secret)
-            lane.judge(credential, answer.head.status)
-            tally.metering = tap = self._meters.meter(known.meter_for, answer.head)
-            # Neither head has a name here, so that a stream does not hold them.
-            passing = answer.splice(down, lane.upstream.reply_head(answer.head, credential), tap)
+            passes = _Passing(self, down, tally, lane, credential, known.meter_for)
+            passing = passes.passes(await opening)
             return _COMPLETE if passing is None else await passing
         finally:
             slot.leave()
 
-    def _judged(
-        self, head: RequestHead, snapshot: Snapshot, down: Downstream, tally: Tally
-    ) -> Known | None:
-        """Return who asks for what, or None if it was one of our own paths and is answered."""
-        if head.fault is not None:
-            raise Refused(head.fault)
-        kind = routing.kind_of(head.method, head.path, google_key=b"x-goog-api-key" in head.said)
-        if kind is _LOCAL:
-            local.answer(head, down, self._readiness, known=self._knows(head))
+    def ends(self, down: Downstream, tally: Tally, ending: Ending, fault: Fault | None) -> None:
+        """Take note that an exchange has ended which callbacks served."""
+        self.admission.leave()
+        self.over(down, tally, ending, fault)
+        down.ended(None)
+
+
+class _Passing(msgspec.Struct):
+    """An exchange whose request is sent, and whose answer is to be passed on.
+
+    The coroutine calls :meth:`passes`. Without one, of an exchange like the one before it on
+    its connection, the callbacks of the two connections call the rest: ``fire`` or ``fail``
+    once, and ``throw`` if the client leaves.
+
+    Attributes:
+        pipeline: Which serves it.
+        down: The client's side.
+        tally: Its record.
+        lane: Where it went.
+        credential: What the upstream was shown.
+        meter_for: What meters a good answer.
+    """
+
+    pipeline: Pipeline
+    down: Downstream
+    tally: Tally
+    lane: Lane
+    credential: Credential
+    meter_for: MeterFor | None
+
+    def passes(self, answer: Answer) -> Coming[Ending] | None:
+        """Pass *answer* on to the client; return how that ends, or None where it is done."""
+        pipeline, tally, credential, head = self.pipeline, self.tally, self.credential, answer.head
+        tally.answered_s = now_s = pipeline.clock.monotonic()
+        tally.status = status = head.status
+        tally.request_id, tally.secret = head.request_id, credential.secret
+        self.lane.judge(credential, status)
+        reply_head = self.lane.upstream.reply_head(head, credential)
+        body = answer.whole(self.down, reply_head)
+        if body is not None:
+            tally.metering = pipeline.meters.whole(self.meter_for, head, body, now_s)
             return None
-        key = auth.presented_key(head.said, head.query)
-        if key and key in head.target:
-            tally.path = ""  # what is recorded must not hold it
-            raise Refused(faults.KEY_IN_QUERY)
-        if kind is _NOTHING:
-            raise Refused(faults.NOT_FOUND)
-        client = auth.identify(key, snapshot.clients, tally.opened_wall_s)
-        tally.knows(client.name, head.said, key)
-        routing.permit(client, kind, head.path)
-        return Known(snapshot, kind, key, client)
+        tally.metering = tap = pipeline.meters.meter(self.meter_for, head)
+        return answer.splice(self.down, reply_head, tap)
 
-    def _sent(self, tally: Tally) -> None:
-        tally.sent(self._clock.monotonic())
-
-    def _knows(self, head: RequestHead) -> bool:
-        """Return whether a good key was shown where none is needed."""
+    def fire(self, answer: Answer) -> None:
+        """Pass *answer* on, whose head is there."""
         try:
-            key = auth.presented_key(head.said, head.query)
-            auth.identify(key, self.snapshot.clients, self._clock.wall())
-        except Refused:
-            return False
-        return True
+            passing = self.passes(answer)
+        except Exception as error:  # noqa: BLE001  as in the coroutine
+            self.throw(error)
+            return
+        if passing is None:
+            self.pipeline.ends(self.down, self.tally, _COMPLETE, None)
+        else:
+            passing.add_done_callback(self._passed)
 
+    def _passed(self, passing: Coming[Ending]) -> None:
+        try:
+            ending = passing.result()
+        except Refused as refused:
+            self.throw(refused)
+        else:
+            self.pipeline.ends(self.down, self.tally, ending, None)
 
-def _at_hand(down: Downstream, kind: PathKind) -> tuple[Body, Ask] | None:
-    """Return a body that came with its head, and what it asks for: nearly every request."""
-    if kind is not _MESSAGES or b"content-encoding" in down.head.said:
-        return None
-    body = down.body_at_hand()
-    return None if body is None else (body, messages.peek(body))
+    def throw(self, error: Exception) -> None:
+        """End it with *error*: no answer comes, or nobody is there to hear it."""
+        down, tally = self.down, self.tally
+        self.pipeline.ends(down, tally, *self.pipeline.stopped(down, tally, error))
 
-
-async def _read(
-    down: Downstream, kind: PathKind, client: Client, slot: Slot
-) -> tuple[Body | None, Ask]:
-    """Return the body, if it must be held to learn the model, and what it asks for."""
-    head = down.head
-    if kind is not _MESSAGES:
-        await down.begun()
-        if kind is PathKind.NATIVE_MODEL:
-            streams = ":stream" in head.path
-            return None, Ask(model=routing.native_model(head.path), stream=streams)
-        return None, NO_ASK
-    if head.length is not None and head.length > messages.MAX_BODY_BYTES:
-        raise Refused(faults.too_large(messages.MAX_BODY_BYTES))
-    body = await down.body(messages.MAX_BODY_BYTES, slot.hold)
-    coding = head.said.get(b"content-encoding")
-    if coding is None:
-        return body, messages.peek(body)
-    plain = messages.decoded(body, coding, messages.MAX_BODY_BYTES, slot.fits)
-    if plain is None and client.models is not None:
-        raise Refused(faults.request("content-encoding: this key needs a body we can read"))
-    return body, NO_ASK if plain is None else messages.peek(plain)
-
-
-def _refuse(fault: Fault, down: Downstream, tally: Tally) -> None:
-    """Answer with *fault*, or cut what was begun: a status cannot be taken back."""
-    if down.committed:
-        down.abort()
-        return
-    tally.status = fault.status
-    google_key = b"x-goog-api-key" in down.head.said
-    google = routing.speaks_google(down.head.path, google_key=google_key)
-    down.answer(*faults.answer(fault, tally.id, google=google))
+    fail = throw

@@ -12,11 +12,15 @@ _SOON_S = 0.05
 # To tell of so many takes a third of a millisecond, for which the others wait.
 _MANY = 64
 
+Make = Callable[[], Record]
 Later = Callable[[float, Callable[[], None]], object]
 
 
 class Recorder:
     """Gather the records and tell the watchers of them soon; never wait, never fail.
+
+    What an exchange was is written down when its watchers are told: one after the other
+    costs half of what each by itself would, between the exchanges.
 
     Args:
         watchers: Whom to tell.
@@ -24,7 +28,7 @@ class Recorder:
         ledger: Where the records of known callers are kept, or None for nowhere.
 
     Attributes:
-        failed: How often a watcher raised.
+        failed: How often a watcher raised, or a record could not be made.
     """
 
     def __init__(
@@ -33,24 +37,24 @@ class Recorder:
         self._watchers = tuple(watchers)
         self._later = later
         self._ledger = ledger
-        self._records: list[Record] = []
+        self._ended: list[Make] = []
         self._told: list[Record] = []  # what the ledger has not been given yet
         self._due = False
         self.failed = 0
 
-    def put(self, record: Record) -> None:
-        """Have every watcher told of *record*."""
+    def put(self, make: Make) -> None:
+        """Have every watcher told of the record that *make* returns."""
         if not self._due:
             self._due = True
             self._later(_SOON_S, self.flush)
-        self._records.append(record)
-        if len(self._records) >= _MANY:
+        self._ended.append(make)
+        if len(self._ended) >= _MANY:
             self._tell()
 
     def flush(self) -> None:
         """Tell the watchers now, then the ledger."""
         self._due = False
-        if self._records:
+        if self._ended:
             self._tell()
         if self._ledger is not None and self._told:
             told, self._told = self._told, []
@@ -58,7 +62,13 @@ class Recorder:
 
     def _tell(self) -> None:
         """Tell the watchers."""
-        records, self._records = self._records, []
+        ended, self._ended = self._ended, []
+        records = []
+        for make in ended:
+            try:
+                records.append(make())
+            except Exception:  # noqa: BLE001  a bug of one must not lose the others; it is counted
+                self.failed += 1
         for watcher in self._watchers:
             try:
                 watcher(records)

@@ -424,9 +424,9 @@ class Bed:
         self.dials.append(dial := Dial(self.turns))
         return dial
 
-    async def _handle(self, down: Downstream) -> None:
+    def _handle(self, down: Downstream) -> Coroutine[Any, Any, None] | None:
         self.begun.append(down.head)
-        await self.pipeline.handle(down)
+        return self.pipeline.handle(down)
 
     # What a test does.
 

@@ -60,8 +60,13 @@ def without_minted(
     return body if kept is None or kept is plain else messages.recoded(kept, coding)
 
 
+def is_minted(body: Body) -> bool:
+    """Return whether anything in *body*, which has no coding, may have been minted."""
+    return body.find(_MINTED) >= 0
+
+
 def _without(body: Body) -> Body:
-    if _MINTED not in body:
+    if not is_minted(body):
         return body
     try:
         messages = _body(body).messages

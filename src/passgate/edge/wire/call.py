@@ -88,8 +88,7 @@ class Call:
         answer = await opening
         self._answer = answer.head
         self._look_soon()
-        passing = answer.splice(cast("ServerConnection", self), b"", None)
-        self.ending = Ending.COMPLETE if passing is None else await passing
+        self.ending = await answer.splice(cast("ServerConnection", self), b"", None)
         self._look()
 
     def _stopped(self, error: Exception | None) -> None:

@@ -16,7 +16,7 @@ from passgate.edge.wire.answers import MAX_ANSWER_HEAD_BYTES, BadAnswer
 from passgate.edge.wire.drive import Wait
 from passgate.edge.wire.server import ServerConnection
 from passgate.edge.wire.splice import ByChunks, ByChunksPlain, ByClose, ByLength, Splice
-from passgate.gateway.interfaces import Tap
+from passgate.gateway.interfaces import Awaits, Tap
 
 if TYPE_CHECKING:
     from passgate.edge.wire.pool import Pool
@@ -98,7 +98,7 @@ class ClientConnection(asyncio.Protocol):
         self._reusable = False
         self._secret = b""
         self._sent: Callable[[], None] | None = None
-        self._answered: Wait[ClientConnection] | None = None
+        self._answered: Awaits[ClientConnection] | None = None
         self._end: Wait[Ending] | None = None
         self._splice: Splice | None = None
         self._down: ServerConnection | None = None
@@ -149,14 +149,17 @@ class ClientConnection(asyncio.Protocol):
     # The request.
 
     def request(
-        self, outbound: Outbound, down: ServerConnection, sent: Callable[[], None] | None
-    ) -> Wait[ClientConnection]:
+        self,
+        outbound: Outbound,
+        down: ServerConnection,
+        sent: Callable[[], None] | None,
+        answered: Awaits[ClientConnection],
+    ) -> None:
         """Send a request; see ``Pool.open``."""
-        answered: Wait[ClientConnection] = Wait()
         if self._phase is CLOSED:  # ended as soon as it was made
             self._pool.forgets(self, idle=False)
             answered.fail(Refused(faults.UPSTREAM_LOST))
-            return answered
+            return
         self._phase = HEAD
         self._idle_s = 0.0
         self._down = down
@@ -171,7 +174,7 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._sending = False
             if len(body) < _JOIN_BYTES:
-                self._put(self._transport.write, b"%s\r\n\r\n%s" % (head, body))
+                self._put(self._transport.write, b"\r\n\r\n".join((head, body)))
             else:
                 self._put(self._transport.write, head + b"\r\n\r\n")
                 self._put(self._transport.write, body)
@@ -179,7 +182,6 @@ class ClientConnection(asyncio.Protocol):
             self._sent = sent
             self._pool.outbox.put(self._look_if_written, b"")
         down.join(self)
-        return answered
 
     def send(self, data: bytes) -> None:
         """Send the next bytes of a body that is passed on as it arrives."""
@@ -207,33 +209,32 @@ class ClientConnection(asyncio.Protocol):
         """Look for a whole head; interim ones are passed on and do not end the exchange."""
         if self._buffer:
             data = self._buffer + data
-        down = self._down
-        assert down is not None and self._answered is not None  # noqa: S101  in Phase.HEAD
-        while self._phase is HEAD:
-            end = data.find(b"\r\n\r\n", 0, MAX_ANSWER_HEAD_BYTES) + 4
-            if end < 4:
-                self._buffer = data
-                if len(data) >= MAX_ANSWER_HEAD_BYTES or not _may_be_head(data):
-                    self._fail(Refused(faults.UPSTREAM_MALFORMED))
-                return
+            self._buffer = b""
+        answered, down = self._answered, self._down
+        assert answered is not None and down is not None  # noqa: S101  in Phase.HEAD
+        while (end := data.find(b"\r\n\r\n", 0, MAX_ANSWER_HEAD_BYTES) + 4) > 3:
             try:
                 head = self._pool.answers.parse(data[:end], down.head.method)
             except BadAnswer:
                 self._fail(Refused(faults.UPSTREAM_MALFORMED))
                 return
             data = data[end:]
-            if head.status < _FIRST_FINAL:
-                self._pass_interim(head, down)
-                continue
-            self._buffer = data
-            self.head = head
-            self._phase = ANSWERED
-            if self._sending and head.status >= _FIRST_ERROR:
-                down.stop_upload()  # it has answered without reading on
-            self._answered.fire(self)
-            # What runs now may be the client's next exchange, on this very connection:
-            # *data* is behind us, and no head of that one.
-            return
+            if head.status >= _FIRST_FINAL:
+                self._buffer = data
+                self.head = head
+                self._phase = ANSWERED
+                if self._sending and head.status >= _FIRST_ERROR:
+                    down.stop_upload()  # it has answered without reading on
+                answered.fire(self)
+                # What runs now may be the client's next exchange, on this very connection:
+                # *data* is behind us, and no head of that one.
+                return
+            self._pass_interim(head, down)
+            if self._phase is not HEAD:
+                return
+        self._buffer = data
+        if len(data) >= MAX_ANSWER_HEAD_BYTES or not _may_be_head(data):
+            self._fail(Refused(faults.UPSTREAM_MALFORMED))
 
     def _pass_interim(self, head: AnswerHead, down: ServerConnection) -> None:
         self._interim += 1
@@ -242,24 +243,32 @@ class ClientConnection(asyncio.Protocol):
         elif head.status != _CONTINUE:  # that one is ours to send, and we did
             down.interim(downward(head, self._secret))
 
-    def splice(self, down: ServerConnection, head: bytes, tap: Tap | None) -> Wait[Ending] | None:
-        """Pass head and body on; see ``Answer.splice``."""
-        answer, buffer = self.head, self._buffer
-        self.head = _NO_HEAD
-        size, length = len(buffer), answer.length
+    def whole(self, down: ServerConnection, head: bytes) -> bytes | None:
+        """Pass head and body on, if all of it is here; see ``Answer.whole``."""
+        answer, body = self.head, self._buffer
+        size = len(body)
+        if size != answer.length or size >= _JOIN_BYTES:
+            return None
         if answer.limits:
             self._pool.last_told = answer.fields
-        self._buffer = b""
+        self.head, self._buffer = _NO_HEAD, b""
+        down.bytes_down = size
+        down.write(down.start(head, chunked=False, lasts=True) + body)
+        if answer.keep_alive and self.writable and not self._sending:
+            self._rest()
+        else:
+            self._lose()
+        return body
+
+    def splice(self, down: ServerConnection, head: bytes, tap: Tap | None) -> Wait[Ending]:
+        """Pass head and body on; see ``Answer.splice``."""
+        answer, buffer = self.head, self._buffer
+        self.head, self._buffer = _NO_HEAD, b""
+        length = answer.length
+        if answer.limits:
+            self._pool.last_told = answer.fields
         self._phase = BODY
-        if size == length and size < _JOIN_BYTES:
-            self._reusable = answer.keep_alive
-            down.bytes_down = size  # the ordinary case: a small body, or none
-            down.write(down.start(head, chunked=False, lasts=True) + buffer)
-            if tap is not None:
-                tap.feed(buffer)
-            self._finish(_COMPLETE)
-            return None
-        if length is not None and size > length:
+        if length is not None and len(buffer) > length:
             return self._surplus()
         by_close = length is None and not answer.chunked
         self._reusable = answer.keep_alive and not by_close
@@ -267,7 +276,7 @@ class ClientConnection(asyncio.Protocol):
         end: Wait[Ending] = Wait()
         self._end = end
         self._splice = splice = self._splice_for(answer, down, tap)
-        if buffer:
+        if buffer or length == 0:
             splice.feed(buffer)
         return end
 
@@ -322,9 +331,9 @@ class ClientConnection(asyncio.Protocol):
         self._phase = IDLE
         self._used = True
         self._splice = None
-        if self._down is not None:
-            self._down.part()
-            self._down = None
+        down, self._down = self._down, None
+        if down is not None:
+            down.part()
         self._end = self._answered = None
         self._interim = 0
         if not self._reading:

@@ -26,6 +26,10 @@ class Wait(Generic[T]):
     def __await__(self) -> Generator[Any, None, T]:
         if not self._done:
             yield self
+        return self.result()
+
+    def result(self) -> T:
+        """Return the value, which is there, or raise."""
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value]  # fire was called, or fail
@@ -33,6 +37,8 @@ class Wait(Generic[T]):
     def add_done_callback(self, wake: Callable[[Any], None]) -> None:
         """Have *wake* called when the value is there; futures have the same method."""
         self._wake = wake
+        if self._done:
+            wake(self)
 
     def fire(self, value: T) -> None:
         """Bring the value. Later calls change nothing."""

@@ -14,7 +14,7 @@ from passgate.edge.wire.outbox import Outbox
 from passgate.edge.wire.server import ServerConnection
 from passgate.gateway.interfaces import Downstream
 
-Handler = Callable[[Downstream], Coroutine[Any, Any, None]]
+Handler = Callable[[Downstream], Coroutine[Any, Any, None] | None]
 
 # More than any burst of agents; the kernel caps it at net.core.somaxconn.
 _BACKLOG = 4096
@@ -38,7 +38,7 @@ class Listener:
     """One listening socket and every connection that it accepted.
 
     Attributes:
-        handler: Serves one exchange.
+        handler: Begins to serve one exchange; see ``Pipeline.handle``.
         limits: Bounds of time and number; may be swapped while running.
         draining: Whether every response is now the last of its connection.
         address: Host and port it is bound to.

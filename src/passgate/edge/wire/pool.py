@@ -15,10 +15,11 @@ from passgate.edge.wire.answers import AnswerMemory
 from passgate.edge.wire.buffered import READ_BYTES, Buffered
 from passgate.edge.wire.call import Call
 from passgate.edge.wire.client import ClientConnection
+from passgate.edge.wire.drive import Wait
 from passgate.edge.wire.listener import tick_of
 from passgate.edge.wire.outbox import Outbox
 from passgate.edge.wire.server import ServerConnection
-from passgate.gateway.interfaces import Clock, Tasks
+from passgate.gateway.interfaces import Awaits, Clock, Tasks
 
 # Shorter than any usual upstream's own limit, so that we close first.
 _MAX_IDLE_S = 30.0
@@ -68,7 +69,19 @@ class Pool:
         connection = None if fresh else self._take()
         if connection is None:
             return self._open_new(outbound, down, sent)
-        return connection.request(outbound, down, sent)
+        answered: Wait[ClientConnection] = Wait()
+        connection.request(outbound, down, sent, answered)
+        return answered
+
+    def again(
+        self, outbound: Outbound, down: ServerConnection, answered: Awaits[ClientConnection]
+    ) -> bool:
+        """Send a request, if a connection is idle; see ``interfaces.Pool``."""
+        connection = self._take()
+        if connection is None:
+            return False
+        connection.request(outbound, down, None, answered)
+        return True
 
     def call(self, outbound: Outbound, method: str) -> Call:
         """Send a request whose answer is read, not passed on; see ``interfaces.Pool``."""
@@ -78,7 +91,8 @@ class Pool:
         self, outbound: Outbound, down: ServerConnection, sent: Callable[[], None] | None
     ) -> ClientConnection:
         connection = await self._dial()
-        answered = connection.request(outbound, down, sent)
+        answered: Wait[ClientConnection] = Wait()
+        connection.request(outbound, down, sent, answered)
         del outbound, sent  # the body is let go once it is written
         return await answered
 

@@ -22,7 +22,7 @@ from passgate.core.settings import Limits
 from passgate.edge.wire.chunks import BadChunk, ChunkWalker
 from passgate.edge.wire.drive import Drive, Wait
 from passgate.edge.wire.heads import MAX_HEAD_BYTES, HeadMemory, HeadProbe, too_long
-from passgate.gateway.interfaces import Throttled
+from passgate.gateway.interfaces import Stoppable, Throttled
 
 if TYPE_CHECKING:
     from passgate.edge.wire.client import ClientConnection
@@ -61,6 +61,7 @@ class ServerConnection(asyncio.Protocol):
         head: Head of the exchange that runs.
         known: What the handler remembers of that head; forgotten when another one comes.
         peer: The client's address, without its port.
+        runs: What serves the exchange that runs, or None.
         crowded: Whether there were too many connections when this one came.
         bytes_up: Body bytes received in this exchange.
         bytes_down: Body bytes sent in this exchange.
@@ -101,6 +102,7 @@ class ServerConnection(asyncio.Protocol):
         "head",
         "known",
         "peer",
+        "runs",
     )
 
     def __init__(self, listener: Listener) -> None:
@@ -112,6 +114,7 @@ class ServerConnection(asyncio.Protocol):
         self.known: Known | None = None
         self._probe: HeadProbe | None = None
         self._drive = Drive()
+        self.runs: Stoppable | None = None
         self._idle_s = 0.0
         self._in_turn = False
         self._reading = True
@@ -165,8 +168,8 @@ class ServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """End with the client: a FIN while its answer is due means that it left."""
-        if self._drive.coro is not None:
-            self._drive.throw(DownstreamLeft())
+        if self.runs is not None:
+            self.runs.throw(DownstreamLeft())
         else:
             self._listener.outbox.flush()  # the transport closes itself, now
 
@@ -174,7 +177,7 @@ class ServerConnection(asyncio.Protocol):
         """Forget the connection."""
         self._phase = CLOSED
         self._ahead = b""
-        self._drive.throw(DownstreamLeft())
+        self.throw(DownstreamLeft())
         self._listener.leaves(self)
 
     def pause_writing(self) -> None:
@@ -228,7 +231,7 @@ class ServerConnection(asyncio.Protocol):
         known = len(self._ahead)
         if known:
             data = self._ahead + data
-        end = data.find(b"\r\n\r\n", max(0, known - 3), MAX_HEAD_BYTES) + 4
+        end = data.find(b"\r\n\r\n", known and max(0, known - 3), MAX_HEAD_BYTES) + 4
         if end > 3:
             self._ahead = data[end:]
             self._probe = None
@@ -260,11 +263,13 @@ class ServerConnection(asyncio.Protocol):
         self._begin(head)
         if self._left or self._walker is not None:
             self._phase = BODY
-            expects = head.said.get(b"expect", b"").lower() == b"100-continue"
-            self._expects = expects and not head.http10  # RFC 9110, 10.1.1
+            self._expects = b"expect" in head.said and _expects(head)
         else:
             self._phase = ANSWER
-        self._drive.run(self._listener.handler(self), self._ended)
+        serving = self._listener.handler(self)
+        if serving is not None:
+            self.runs = self._drive
+            self._drive.run(serving, self.ended)
 
     def _read_body(self) -> None:
         """Take the body from now on, beginning with what is already here."""
@@ -349,7 +354,7 @@ class ServerConnection(asyncio.Protocol):
         self._body = None
         self._lasts = False
         self._phase = BODY
-        self._drive.throw(error)
+        self.throw(error)
 
     # Downstream: what the handler calls.
 
@@ -496,11 +501,16 @@ class ServerConnection(asyncio.Protocol):
 
     # The end of an exchange.
 
-    def _ended(self, escaped: Exception | None) -> None:
-        """Go on with the next exchange, or end the connection."""
-        refused_head = self.head.fault is not None
+    def ended(self, escaped: Exception | None) -> None:
+        """Go on with the next exchange, or end the connection; see ``Downstream.ended``."""
+        self.runs = None
         self._served = True
         self._idle_s = 0.0
+        at_rest = self._phase is ANSWER and self._up is None and escaped is None
+        if at_rest and self._lasts and not self._listener.draining:  # nearly always
+            self._go_on(lasts=True, unread=False)
+            return
+        refused_head = self.head.fault is not None
         if self._wait is not None:
             self._taking = False
             self._wait = self._body = self._hold = None
@@ -571,11 +581,12 @@ class ServerConnection(asyncio.Protocol):
         """Whether an exchange runs or is about to, or its answer is still being sent."""
         # Who has just connected has a request under way.
         about_to = self._phase is HEAD and (bool(self._ahead) or not self._served)
-        return about_to or self._drive.coro is not None or self._phase in (LINGER, CLOSING)
+        return about_to or self.runs is not None or self._phase in (LINGER, CLOSING)
 
     def throw(self, error: Exception) -> None:
-        """Stop the exchange that runs with *error*."""
-        self._drive.throw(error)
+        """Stop the exchange that runs, if one does, with *error*."""
+        if self.runs is not None:
+            self.runs.throw(error)
 
     def close(self) -> None:
         """Close the connection, on which no exchange runs."""
@@ -613,8 +624,8 @@ class ServerConnection(asyncio.Protocol):
             self._seen_buffer = waiting
             self._idle_s = 0.0
         elif self._idle_s > limit_s:
-            if self._drive.coro is not None:
-                self._drive.throw(Refused(faults.CLIENT_STALLED))
+            if self.runs is not None:
+                self.throw(Refused(faults.CLIENT_STALLED))
             else:
                 self.abort()
 
@@ -625,6 +636,11 @@ class ServerConnection(asyncio.Protocol):
             self._start(RequestHead(fault=faults.HEAD_STALLED))
         else:
             self._go_on(lasts=False, unread=False)  # what is still being sent has its own limit
+
+
+def _expects(head: RequestHead) -> bool:
+    """Return whether the client waits to be asked for the body (RFC 9110, 10.1.1)."""
+    return head.said[b"expect"].lower() == b"100-continue" and not head.http10
 
 
 _NO_HEAD = RequestHead()

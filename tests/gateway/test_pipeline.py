@@ -1,0 +1,333 @@
+"""The ordinary exchange, which asks what the one before it on its connection asked for.
+
+It is served by callbacks. All that a client and an upstream can see of it is what they would
+have seen had a coroutine served it, as it does the first exchange of every connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from passgate.core import faults, routing
+from passgate.core.auth import Client
+from passgate.core.credential import Credential
+from passgate.core.exchange import Ending, Record
+from passgate.core.faults import Drained, Refused
+from passgate.core.meter import Metering
+from passgate.core.settings import CredentialKind, RouteSettings, UpstreamKind
+from passgate.edge.wire.server import ServerConnection
+from tests.edge.wire.bed import KEY, Bed, StaticSource
+from tests.edge.wire.plays import EVENTS, FILES, answer, ask, stream
+
+CLAUDE = b'{"model":"claude-x","max_tokens":1}'
+MESSAGE = b'{"model":"claude-x","usage":{"input_tokens":3,"output_tokens":5}}'
+
+
+class Agent:
+    """A client whose first exchange is over, and the wire to its upstream.
+
+    Attributes:
+        bed: The gateway.
+        client: Its connection.
+        upstream: The upstream's.
+    """
+
+    def __init__(self, *, retry_stale: bool = False) -> None:
+        self.bed = Bed(retry_stale=retry_stale)
+        self.client, self.upstream = self.bed.client(), self.bed.idle()
+        self.asks(ask(CLAUDE))
+        self.hears(answer(MESSAGE))
+        assert ["complete"] == [record.ending.value for record in self.bed.records]
+        self.client.got.clear()
+        self.upstream.got.clear()
+
+    def asks(self, *pieces: bytes) -> None:
+        """Send a request, piece by piece."""
+        self.client.sends(*pieces)
+        self.bed.turns.settle()
+
+    def hears(self, *pieces: bytes) -> None:
+        """Have the upstream answer."""
+        self.upstream.sends(*pieces)
+        self.bed.turns.settle()
+
+    @property
+    def by_callbacks(self) -> bool:
+        """Whether an exchange runs that no coroutine serves."""
+        [(_, down)] = self.bed.pipeline.running.values()
+        assert isinstance(down, ServerConnection)
+        return down.runs is not None and down._drive.coro is None
+
+    def ended(self) -> Record:
+        """Return the record of the last exchange; all of it is over."""
+        self.bed.at_rest()
+        *_, record = self.bed.records
+        return record
+
+
+@pytest.mark.parametrize("body", [CLAUDE, CLAUDE.replace(b"1", b"1024")])
+@pytest.mark.parametrize(
+    "reply",
+    [answer(MESSAGE), answer(b""), stream(*EVENTS), answer(MESSAGE * 2000), answer(b"{")],
+    ids=["small", "empty", "stream", "large", "no JSON"],
+)
+def test_same_as_the_first(body: bytes, reply: bytes) -> None:
+    """Both sides get the same bytes, and the record says the same but for when and which."""
+    fresh = Bed()
+    first, above = fresh.client(), fresh.idle()
+    first.sends(ask(body))
+    fresh.turns.settle()
+    above.sends(reply)
+    fresh.turns.settle()
+    agent = Agent()
+    agent.asks(ask(body))
+    by_callbacks = agent.by_callbacks
+    agent.hears(reply)
+    record, [expected] = agent.ended(), fresh.records
+
+    assert by_callbacks
+    assert (first.got, above.got) == (agent.client.got, agent.upstream.got)
+    assert msgspec.structs.replace(expected, id=record.id) == record
+
+
+def _another_model(agent: Agent) -> bytes:
+    return ask(CLAUDE.replace(b"claude-x", b"claude-y"))
+
+
+def _model_twice(agent: Agent) -> bytes:
+    return ask(b'{"model":"claude-x","model":"claude-x"}')
+
+
+def _renamed(agent: Agent) -> bytes:
+    agent.asks(ask(b'{"model":"old-1"}'))
+    agent.hears(answer())
+    return ask(b'{"model":"old-1"}')
+
+
+def _reloaded(agent: Agent) -> bytes:
+    agent.bed.pipeline.snapshot = msgspec.structs.replace(agent.bed.snapshot)
+    return ask(CLAUDE)
+
+
+def _other_credential(agent: Agent) -> bytes:
+    source = agent.bed.snapshot.lanes["anthropic"].source
+    assert isinstance(source, StaticSource)
+    source.cached = Credential("anthropic", CredentialKind.API_KEY, b"another-one")
+    return ask(CLAUDE)
+
+
+def _minted(agent: Agent) -> bytes:
+    kinds = [(kind.value, kind) for kind in (UpstreamKind.ANTHROPIC, UpstreamKind.GEMINI)]
+    mixed = routing.routes_of(
+        [RouteSettings("gemini-*", "gemini"), RouteSettings("*", "anthropic")], kinds
+    )
+    agent.bed.pipeline.snapshot = msgspec.structs.replace(agent.bed.snapshot, routes=mixed)
+    agent.asks(ask(CLAUDE))
+    agent.hears(answer())
+    agent.asks(ask(CLAUDE))
+    assert agent.by_callbacks
+    agent.hears(answer())
+    return ask(CLAUDE.replace(b"1}", b'1,"metadata":{"a":"pg1:"}}'))
+
+
+def _other_path(agent: Agent) -> bytes:
+    return ask(CLAUDE, FILES)
+
+
+@pytest.mark.parametrize(
+    "special",
+    [
+        _another_model,
+        _model_twice,
+        _renamed,
+        _reloaded,
+        _other_credential,
+        _minted,
+        _other_path,
+        lambda _: ask(CLAUDE, "/v1/messages", "Content-Encoding: gzip"),
+        lambda _: ask(CLAUDE, "/v1/messages", "Transfer-Encoding: chunked"),
+    ],
+)
+def test_what_is_special(special: Callable[[Agent], bytes]) -> None:
+    """Whatever else is asked for is thought about, and served like any first request."""
+    agent = Agent()
+    request = special(agent)
+    agent.asks(request)
+    running = bool(agent.bed.pipeline.running)
+    by_callbacks = running and agent.by_callbacks
+    agent.hears(answer())
+    record = agent.ended()
+
+    assert not by_callbacks
+    assert (Ending.COMPLETE if running else Ending.REFUSED) == record.ending
+
+
+def test_body_in_pieces() -> None:
+    """A body that does not come with its head is waited for."""
+    agent = Agent()
+    request = ask(CLAUDE)
+    agent.asks(request[:-1])
+    by_callbacks = agent.by_callbacks
+    agent.asks(request[-1:])
+    agent.hears(answer())
+
+    assert (False, Ending.COMPLETE) == (by_callbacks, agent.ended().ending)
+
+
+def test_kept_for_a_repetition() -> None:
+    """A body that may have to be sent again is held by a coroutine."""
+    agent = Agent(retry_stale=True)
+    agent.asks(ask(CLAUDE))
+
+    assert not agent.by_callbacks
+
+
+def test_no_connection_is_idle() -> None:
+    """One is dialled, and nothing was counted twice."""
+    agent = Agent()
+    agent.upstream.ends()
+    agent.bed.turns.settle()
+    agent.asks(ask(CLAUDE))
+    in_flight, by_callbacks = agent.bed.admission.in_flight, agent.by_callbacks
+    agent.bed.dialled()
+    agent.bed.upstreams[-1].sends(answer())
+    agent.bed.turns.settle()
+
+    assert (1, False, Ending.COMPLETE) == (in_flight, by_callbacks, agent.ended().ending)
+
+
+def _is_full(agent: Agent) -> None:
+    agent.bed.admission.max_in_flight = 0
+
+
+def _expires(agent: Agent) -> None:
+    [(_, down)] = [(None, each) for each in agent.bed.listener._connections]
+    assert down.known is not None
+    down.known.client = Client("wide", b"", expires_s=agent.bed.clock.now_s)
+
+
+@pytest.mark.parametrize(("happens", "status"), [(_is_full, 529), (_expires, 401)])
+def test_refused(happens: Callable[[Agent], None], status: int) -> None:
+    """What is checked for each request is checked for this one."""
+    agent = Agent()
+    happens(agent)
+    agent.asks(ask(CLAUDE))
+    record = agent.ended()
+
+    assert (Ending.REFUSED, status) == (record.ending, record.status)
+    assert agent.client.got.startswith(b"HTTP/1.1 %d " % status)
+    assert b"" == agent.upstream.got
+
+
+def _drains(agent: Agent) -> None:
+    for down in tuple(agent.bed.listener._connections):
+        down.throw(Drained())
+
+
+def _client_stalls(agent: Agent) -> None:
+    for down in tuple(agent.bed.listener._connections):
+        down.throw(Refused(faults.CLIENT_STALLED))
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 2", stream(*EVENTS)[:-5]])
+@pytest.mark.parametrize(
+    ("happens", "ending"),
+    [
+        (lambda agent: agent.client.ends(), "client_left"),
+        (lambda agent: agent.client.resets(), "client_left"),
+        (lambda agent: agent.upstream.ends(), "upstream_broke"),
+        (lambda agent: agent.upstream.resets(), "upstream_broke"),
+        (lambda agent: agent.bed.passes(4000.0, 1.0), "timed_out"),
+        (_drains, "drained"),
+        (_client_stalls, "timed_out"),
+    ],
+    ids=["FIN", "RST", "upstream FIN", "upstream RST", "silence", "drain", "stall"],
+)
+def test_endings(begun: bytes, happens: Callable[[Agent], None], ending: str) -> None:
+    """However it stops: one record says so, both connections are closed, nothing is held."""
+    agent = Agent()
+    agent.asks(ask(CLAUDE))
+    agent.hears(begun)
+    by_callbacks = agent.by_callbacks
+    happens(agent)
+    agent.bed.turns.settle()
+    record = agent.ended()
+
+    assert (True, ending) == (by_callbacks, record.ending.value)
+    assert agent.upstream.closed
+    whole = b"event: message_stop" in agent.client.got
+    assert not whole
+
+
+@pytest.mark.parametrize("raw", [b"HTTP/1.1 2000 OK\r\n\r\n", b"nonsense"])
+def test_not_an_answer(raw: bytes) -> None:
+    """What is no answer is a clear error, on a connection that goes on."""
+    agent = Agent()
+    agent.asks(ask(CLAUDE))
+    agent.hears(raw)
+    record = agent.ended()
+
+    assert (502, Ending.UPSTREAM_BROKE) == (record.status, record.ending)
+    assert agent.client.got.startswith(b"HTTP/1.1 502 ")
+    assert not agent.client.closed
+
+
+def test_surplus() -> None:
+    """Bytes behind the end of an answer break it before any of it is passed on."""
+    agent = Agent()
+    agent.asks(ask(CLAUDE))
+    agent.hears(answer(MESSAGE) + b"!")
+    record = agent.ended()
+
+    assert (502, Ending.UPSTREAM_BROKE) == (record.status, record.ending)
+
+
+def test_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug of ours is reported, and costs this one exchange."""
+
+    def fails(*_: object) -> Metering:
+        raise ZeroDivisionError
+
+    agent = Agent()
+    agent.asks(ask(CLAUDE))
+    monkeypatch.setattr(agent.bed.meters, "meter", fails)
+    agent.hears(stream(*EVENTS))
+    [bug] = agent.bed.bugs
+    agent.bed.bugs.clear()
+    record = agent.ended()
+
+    assert isinstance(bug, ZeroDivisionError)
+    assert (Ending.FAILED, 500) == (record.ending, record.status)
+    assert KEY not in agent.client.got
+
+
+def test_sent_ahead() -> None:
+    """Requests that a client sends ahead are served one after the other, each in its turn."""
+    agent = Agent()
+    agent.asks(ask(CLAUDE) * 3)
+    for number in range(3):
+        assert number + 1 == agent.upstream.got.count(b"POST ")
+        agent.hears(answer(b"%d" % number))
+    agent.bed.at_rest()
+
+    assert 4 == len(agent.bed.records)
+    assert 3 == agent.client.got.count(b"HTTP/1.1 200 OK")
+
+
+def test_the_client_reads_slowly() -> None:
+    """A large answer is held back for it, and goes on when it reads again."""
+    agent = Agent()
+    agent.client.stalled = True
+    agent.asks(ask(CLAUDE))
+    head, body = answer(b"x" * 300_000).split(b"\r\n\r\n", 1)
+    agent.hears(head + b"\r\n\r\n", *(body[at : at + 65_536] for at in range(0, 300_000, 65_536)))
+    held_back = not agent.upstream.reading
+    agent.client.takes()
+    agent.bed.turns.settle()
+
+    assert held_back
+    assert Ending.COMPLETE == agent.ended().ending
+    assert agent.client.got.endswith(body)
