@@ -210,6 +210,24 @@ def test_any_tree(groups: dict[tuple[str, str | None, str | None], int]) -> None
     assert len(found) == len({(each.session, each.agent) for each in found})
     assert agents <= {(each.session, each.agent) for each in found}
     assert sum(groups.values()) == sum(each.sums.requests for each in found if not each.depth)
+    assert len(found) == report.branches_of(groups)
+
+
+@given(
+    st.dictionaries(st.tuples(st.sampled_from("stuv"), _NAMES, _NAMES), st.integers(1, 3)),
+    st.integers(0, 5),
+)
+def test_dearest_of_a_tree(
+    groups: dict[tuple[str, str | None, str | None], int], most: int
+) -> None:
+    """Of many sessions only the dearest may be wanted: they are the first of the whole tree."""
+    sums: dict[report.Place, Sums] = {
+        group: Sums(requests=many, cost_nusd=many % 2) for group, many in groups.items()
+    }
+    whole, found = report.tree(sums), report.tree(sums, most)
+    roots = [at for at, branch in enumerate(whole) if not branch.depth] + [len(whole)]
+
+    assert whole[: roots[min(most, len(roots) - 1)]] == found
 
 
 def test_branch_says_its_parent() -> None:

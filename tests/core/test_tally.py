@@ -38,6 +38,7 @@ def test_path_that_must_not_be_shown() -> None:
     made.hides_path = True
 
     assert ("", "Tally(req_1)") == (made.so_far().path, repr(made))
+    assert made.session is None
 
 
 def test_told_step_by_step() -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from operator import attrgetter
 from pathlib import Path
 
 from passgate import app, config
@@ -21,6 +22,7 @@ from passgate.core.pricing import Key, Override, Rates, Schedule
 from passgate.core.report import NOT_TIMED, Branch, Percentiles, Row, Sums
 
 BY = ("client", "model", "session", "agent", "day")
+MOST_ROWS = 30  # of a table for people
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MOST_USD = 1_000_000
 _MOST_PERIOD_DAYS = 3_660.0
@@ -47,6 +49,7 @@ class Report:
         groups: By what it is grouped by, the dearest first; days in order. The label of a
             group is empty where the exchanges have none.
         branches: Sessions with their agents, where it is grouped by these.
+        left_out: How many of those were left out: a table shows the dearest.
         timed: All together.
         timed_groups: By group, where that was asked of the ledger.
         sampled: Whether the times are of a sample.
@@ -60,6 +63,7 @@ class Report:
     days: Mapping[date, Sums]
     groups: Mapping[str, Sums]
     branches: list[Branch]
+    left_out: int
     timed: Timed
     timed_groups: Mapping[str, Timed]
     sampled: bool
@@ -114,7 +118,8 @@ def run(args: argparse.Namespace) -> int:
         since = min(ago(args.since, now), now).astimezone(UTC).date()
         state_dir = cwd / config.state_dir(environ)
         ledger = app.ledger_report(state_dir, since.toordinal() - _EPOCH_DAY, progress)
-        made = gathered(ledger, args.by, since, now, overrides)
+        most = MOST_ROWS if args.format == "table" else None
+        made = gathered(ledger, args.by, since, now, overrides, most)
     except ConfigError as error:
         for problem in error.problems:
             _tell(problem)
@@ -131,9 +136,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def gathered(
-    ledger: app.LedgerReport, by: str, since: date, now: datetime, overrides: tuple[Override, ...]
+    ledger: app.LedgerReport,
+    by: str,
+    since: date,
+    now: datetime,
+    overrides: tuple[Override, ...],
+    most: int | None = None,
 ) -> Report:
-    """Return what *ledger* has from *since* on, without a comparison."""
+    """Return what *ledger* has from *since* on, without a comparison.
+
+    Args:
+        ledger: Reads it.
+        by: What it is grouped by.
+        since: Its first day.
+        now: When it is made.
+        overrides: The operator's own prices.
+        most: How many sessions with their agents are wanted, the dearest; None for all.
+    """
     rows = ledger.days()
     keys = [_key(model) for model in sorted({row.model for row in rows} - {""})]
     with ThreadPoolExecutor(1) as pool:
@@ -145,6 +164,7 @@ def gathered(
     days = report.fold(rows, lambda row: row.day, rates_of)
     groups: dict[str, Sums] = {}
     branches: list[Branch] = []
+    left_out = 0
     if by == "day":
         groups = {_day(day).isoformat(): sums for day, sums in sorted(days.items())}
     elif by in ("client", "model"):
@@ -153,7 +173,9 @@ def gathered(
     elif by == "session":
         groups = _dearest_first(report.fold(ledger.sessions(), _client, rates_of))
     else:
-        branches = report.tree(report.fold(ledger.sessions(), lambda row: row.labels, rates_of))
+        places = report.fold(ledger.sessions(), attrgetter("labels"), rates_of)
+        branches = report.tree(places, most)
+        left_out = report.branches_of(places) - len(branches)
     firsts, wholes = Counter[int](), Counter[int]()
     for first, whole in times.values():
         firsts += first
@@ -166,6 +188,7 @@ def gathered(
         {_day(day): sums for day, sums in sorted(days.items())},
         groups,
         branches,
+        left_out,
         _timed(firsts, wholes),
         {_label(by, group): _timed(*each) for group, each in times.items()},
         ledger.sampled,

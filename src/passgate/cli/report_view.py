@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 
-from passgate.cli.report import Report, Timed
+from passgate.cli.report import MOST_ROWS, Report, Timed
 from passgate.cli.screen import Bar, Console, Table, Text
 from passgate.core import shown
 from passgate.core.flat import LEAST_ACTIVE_DAYS, Comparison, Variant, Verdict
 from passgate.core.report import Branch, Sums
 
 _NUSD = 1_000_000_000
-_MOST_ROWS = 30
 _MOST_DAYS = 31
 _PIPED_WIDTH = 160
 _LABEL_WIDTH = 26
@@ -138,12 +138,12 @@ def _costs(made: Report, width: int) -> Table:
     room = (width - _LABEL_WIDTH) // _CELL_WIDTH
     kept = sorted(range(len(_COLUMNS)), key=lambda at: (_COLUMNS[at].rank, at))[: max(3, room)]
     table = _table(label, [_COLUMNS[at].head for at in sorted(kept)])
-    rows = [*_groups(made)]
-    for name, sums in rows[:_MOST_ROWS]:
+    for name, sums in islice(_groups(made), MOST_ROWS):
         cells = _cells(sums, made.total)
         table.add_row(name, *(cells[at] for at in sorted(kept)))
-    if len(rows) > _MOST_ROWS:
-        table.add_row(f"and {len(rows) - _MOST_ROWS:,} more")
+    more = len(made.branches) + made.left_out + len(made.groups) - MOST_ROWS
+    if more > 0:
+        table.add_row(f"and {more:,} more")
     return table
 
 
@@ -183,7 +183,7 @@ def _cells(sums: Sums, total: Sums) -> list[str]:
 def _times(made: Report) -> Table:
     heads = ["first byte p50", "p95", "p99", "whole answer p50", "p95", "p99"]
     table = _table(made.by, heads)
-    for label in [*made.groups][:_MOST_ROWS]:
+    for label in islice(made.groups, MOST_ROWS):
         timed = made.timed_groups.get(label, Timed())
         table.add_row(_name(label or None), *map(_ms, (*timed.first, *timed.whole)))
     return table

@@ -6,8 +6,9 @@ Sums come from the ledger as rows, labels first and counters last; nothing here 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from heapq import nsmallest
 from itertools import accumulate
-from operator import add
+from operator import add, itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -111,17 +112,19 @@ K = TypeVar("K", bound=Hashable)
 
 def fold(rows: Iterable[Row], key: Callable[[Row], K], rates_of: RatesOf) -> dict[K, Sums]:
     """Return the sums of *rows* by *key*; *rows* may be many, the keys are few."""
-    sums: dict[K, list[int]] = {}
+    sums: dict[K, tuple[int, ...]] = {}
+    known: dict[tuple[str, int], Rates | None] = {}
     for row in rows:
-        into = sums.get(of := key(row))
-        if into is None:
-            into = sums[of] = [0] * len(Sums.__struct_fields__)
-        added = (*row.counters, *_worth(row, rates_of(row)))
-        into[:] = map(add, into, added)
-    return {of: _sums(into) for of, into in sums.items()}
+        place = row.model, row.day
+        if place not in known:
+            known[place] = rates_of(row)
+        added = (*row.counters, *_worth(row.counters, known[place]))
+        before = sums.get(of := key(row))
+        sums[of] = added if before is None else tuple(map(add, before, added))
+    return {of: _sums(columns) for of, columns in sums.items()}
 
 
-def _sums(columns: list[int]) -> Sums:
+def _sums(columns: tuple[int, ...]) -> Sums:
     *counted, saved, longer, unsaved = columns
     rounded = nano_usd(saved * _MILLION), nano_usd(longer * _MILLION)
     return Sums(*(*counted, *rounded, unsaved))
@@ -136,9 +139,8 @@ def total(groups: Iterable[Sums]) -> Sums:
     return Sums(*map(sum, columns))
 
 
-def _worth(row: Row, rates: Rates | None) -> tuple[int, int, int]:
-    """Return ``saved_nusd`` and ``hour_nusd`` of *row*, a million times, and ``unsaved``."""
-    counters = row.counters
+def _worth(counters: tuple[int, ...], rates: Rates | None) -> tuple[int, int, int]:
+    """Return ``saved_nusd`` and ``hour_nusd`` of a row, a million times, and ``unsaved``."""
     if rates is None:
         return 0, 0, counters[_METERED]
     tier = rates.tiers[0]
@@ -225,20 +227,38 @@ class Branch(NamedTuple):
 Place = tuple[str | None, ...]
 
 
-def tree(groups: Mapping[Place, Sums]) -> list[Branch]:
+def tree(groups: Mapping[Place, Sums], most: int | None = None) -> list[Branch]:
     """Return sessions and their agents, the dearest first, each before what is below it.
 
     An agent whose parent is not there, or is below itself, stands below its session.
 
     Args:
         groups: (session, agent, parent) -> sums. An agent may have named several parents.
+        most: How many sessions, or None for all.
     """
     sessions: dict[str | None, dict[str | None, dict[str | None, Sums]]] = {}
     for (session, agent, parent), sums in groups.items():
         sessions.setdefault(session, {}).setdefault(agent, {})[parent] = sums
+    if most is not None and most < len(sessions):
+        dear: dict[str | None, tuple[int, int]] = {}
+        for (session, _, _), sums in groups.items():
+            cost, requests = dear.get(session, (0, 0))
+            dear[session] = cost + sums.cost_nusd, requests + sums.requests
+        least = [
+            (-cost, -requests, session or "", session) for session, (cost, requests) in dear.items()
+        ]
+        sessions = {
+            each[3]: sessions[each[3]] for each in nsmallest(most, least, key=itemgetter(0, 1, 2))
+        }
     trees = [_session(session, agents) for session, agents in sessions.items()]
     trees.sort(key=_dearest)
     return [branch for branches in trees for branch in branches]
+
+
+def branches_of(groups: Iterable[Place]) -> int:
+    """Return how many branches the whole tree of *groups* has."""
+    agents = {place[:2] for place in groups}
+    return len(agents | {(session, None) for session, _ in agents})
 
 
 def _session(

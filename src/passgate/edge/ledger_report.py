@@ -89,7 +89,8 @@ class LedgerReport:
     def sessions(self) -> Iterator[Row]:
         """Yield the sums by day, session, agent, its parent and model."""
         for row in self._sums(ledger_sums.SESSIONS):
-            yield Row(tuple(each or None for each in row[1:4]), row[0], row[4], row[5], row[6:])
+            labels = row[1] or None, row[2] or None, row[3] or None
+            yield Row(labels, row[0], row[4], row[5], row[6:])
 
     def _sums(self, kept: Kept) -> Iterator[tuple[Any, ...]]:
         """Yield what is summed up, and what is not yet."""
@@ -113,7 +114,9 @@ class LedgerReport:
         with self._opened() as connection:
             for low, high in self._blocks(connection):
                 for group, first, whole in connection.execute(sql, (low, high, self._since_ts)):
-                    firsts, wholes = times.setdefault(group, (Counter(), Counter()))
+                    if group not in times:
+                        times[group] = Counter(), Counter()
+                    firsts, wholes = times[group]
                     if first is not None:
                         firsts[first] += 1
                     wholes[whole] += 1
