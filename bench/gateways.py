@@ -6,7 +6,7 @@ import http.client
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +19,7 @@ from typing import Final
 
 from bench import canned, nginx
 from bench.bed import Bed, Upstream, free_port
-from bench.children import ChildFailed, child, last_words
+from bench.children import ROOT, ChildFailed, child, last_words
 from bench.measure import tree
 
 _START_S: Final = 20.0
@@ -96,13 +96,17 @@ def present(say: Callable[[str], None]) -> list[Gateway]:
         found.append(Gateway("nginx", nginx.version(binary), partial(_nginx, binary)))
     else:
         say("nginx is not installed: its column and the HTTPS upstream are left out")
-    spec = find_spec("passgate")
-    if spec and spec.origin:
-        source = Path(spec.origin).parents[1]
-        found.append(Gateway("passgate", _passgate_version(), partial(_passgate, source)))
+    if source := source_of_passgate():
+        found.append(Gateway("passgate", _passgate_version(), partial(passgate, source)))
     else:
         say("passgate is not installed here: its column is left out")
     return found
+
+
+def source_of_passgate() -> Path | None:
+    """Return where passgate is found, or None where it is not installed."""
+    spec = find_spec("passgate")
+    return Path(spec.origin).parents[1] if spec and spec.origin else None
 
 
 def _passgate_version() -> str:
@@ -134,7 +138,15 @@ def _nginx(binary: str, bed: Bed, upstream: Upstream, directory: Path) -> Iterat
 
 
 @contextmanager
-def _passgate(source: Path, bed: Bed, upstream: Upstream, directory: Path) -> Iterator[Running]:
+def passgate(
+    source: Path,
+    bed: Bed,
+    upstream: Upstream,
+    directory: Path,
+    *,
+    argv: Sequence[str] = (sys.executable, "-m", "passgate", "serve"),
+) -> Iterator[Running]:
+    """Run passgate's *source*, by a command that takes ``--config``."""
     directory.mkdir()
     port, admin_port = free_port(), free_port()
     config = directory / "passgate.toml"
@@ -148,14 +160,17 @@ def _passgate(source: Path, bed: Bed, upstream: Upstream, directory: Path) -> It
         )
     )
     environment = {
-        "PYTHONPATH": str(source),  # found also where it runs from a checkout
+        "PYTHONPATH": f"{source}:{ROOT}",  # found also where it runs from a checkout
         "PASSGATE_STATE_DIR": str(directory / "state"),
         "BENCH_UPSTREAM_KEY": bed.credential,
     }
-    argv = [sys.executable, "-m", "passgate", "serve", "--config", str(config)]
     begun_s = time.monotonic()
     with child(
-        argv, bed.cores.gateway, directory, name="passgate", environment=environment
+        [*argv, "--config", str(config)],
+        bed.cores.gateway,
+        directory,
+        name="passgate",
+        environment=environment,
     ) as process:
         serving = _once_serving(process, bed, port, begun_s, directory)
         yield replace(serving, admin_port=admin_port)

@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=_seconds, default=1200, metavar="S")
     parser.add_argument("--streams", type=int, default=500, metavar="N")
     args = parser.parse_args()
-    _allow_open_files()
+    allow_open_files()
     cores = Cores.of_this_machine()
     found = [one for one in present(_say) if one.name == "passgate"]
     if not found:
@@ -126,7 +126,8 @@ def _seconds(said: str) -> int:
     return seconds
 
 
-def _allow_open_files() -> None:
+def allow_open_files() -> None:
+    """Let this process and its children have as many descriptors as the streams take."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     if soft < wanted:

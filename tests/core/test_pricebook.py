@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -46,6 +47,11 @@ def book(*known: Key, notices: list[str] | None = None) -> PriceBook:
     for key in known:
         made.learn(key, schedule(key))
     return made
+
+
+def learnt_by(made: PriceBook, key: Key, found: pricing.Schedule) -> dict[str, Price]:
+    """Return the prices that are told when *made* learns of *key*, all pieces together."""
+    return dict(ChainMap(*made.learn(key, found)))
 
 
 A, B = Key("anthropic", "claude-a-5"), Key("anthropic", "claude-b-5")
@@ -105,7 +111,8 @@ def test_learn() -> None:
     both = record(id="both", iterations=compaction("claude-b-5"))
     made([record(id="one"), both, record("claude-b-5", id="other")])
     asked = list(made.asks)
-    first, second = made.learn(A, schedule(A)), made.learn(B, schedule(B, "claude-b-5"))
+    first = learnt_by(made, A, schedule(A))
+    second = learnt_by(made, B, schedule(B, "claude-b-5"))
 
     assert [A, B] == asked
     assert {} == made.asks
@@ -113,11 +120,21 @@ def test_learn() -> None:
     assert {"both": Price(100_000, "exact"), "other": Price(50_000, "exact")} == second
 
 
+def test_learnt_in_pieces() -> None:
+    """Of thousands that waited some are told at a time; none is told twice, or left out."""
+    made = book()
+    made([record(id=str(number)) for number in range(250)])
+    pieces = list(made.learn(A, schedule(A)))
+
+    assert [100, 100, 50] == list(map(len, pieces))
+    assert {str(number) for number in range(250)} == set().union(*pieces)
+
+
 def test_cost_now() -> None:
     """Who looks on is told what is known, and waits for nothing."""
     made = book()
     unknown, unmetered = made.cost_now(record()), made.cost_now(record(usage="none"))
-    learnt = made.learn(A, schedule(A))
+    learnt = learnt_by(made, A, schedule(A))
 
     assert (None, None, {}) == (unknown, unmetered, learnt)
     assert 50_000 == made.cost_now(record(usage="partial"))
@@ -138,7 +155,7 @@ def test_unknown() -> None:
     notices = list[str]()
     made = book(A, notices=notices)
     later = made.price(record("claude-b-5"))
-    told = made.learn(B, ())
+    told = learnt_by(made, B, ())
     made.learn(B._replace(speed="fast"), ())
     part = made.price(record(iterations=compaction("claude-b-5")))
 
@@ -168,7 +185,7 @@ def test_foresee(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ["alias", "alias", "other", "third"] == looks
     assert [False, False] == nothing
     assert [B] == list(made.asks)
-    assert {} == made.learn(B, schedule(B))
+    assert {} == learnt_by(made, B, schedule(B))
 
 
 def test_overrides_change() -> None:
@@ -198,7 +215,7 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     made([record(f"m{number}", id=str(number)) for number in range(3)])
     made([record("m0", id=str(number)) for number in range(3, 9)])
     asked = list(made.asks)
-    told = [made.learn(key, ()) for key in asked]
+    told = [learnt_by(made, key, ()) for key in asked]
     for number in range(5):
         made.learn(Key("anthropic", f"n{number}"), ())
 

@@ -5,7 +5,7 @@ Whoever drives it asks a price list for what stands in ``asks`` and tells it the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
 from passgate.core import pricing
@@ -25,6 +25,7 @@ from passgate.core.pricing import (
 _MOST_KEYS = 1000  # a model's name comes from outside; a thousand are more than there are
 _MOST_ASKS = 256
 _MOST_WAITING = 10_000  # rows that are not kept here are priced at the next start
+_PIECE = 100  # a millisecond
 _MOST_NOTICES = 50
 _SURE = (EXACT, OVERRIDE, APPROXIMATE)  # of several parts the last one counts
 
@@ -213,8 +214,11 @@ class PriceBook:
         self._remember(record, key)
         return _sum(record, found, status), None
 
-    def learn(self, key: Key, schedule: Schedule) -> Prices:
-        """Take what a price list says of *key*; return the price of each that waited for it."""
+    def learn(self, key: Key, schedule: Schedule) -> Iterator[Prices]:
+        """Take what a price list says of *key*; yield the prices of those that waited for it.
+
+        A piece at a time: thousands may have waited, and others are to have their turn.
+        """
         self.asks.pop(key, None)
         if len(self._known) >= _MOST_KEYS:
             self._known.clear()
@@ -224,8 +228,12 @@ class PriceBook:
             self._tell(key)
         waiting = self._waiting.pop(key, [])
         self._waits -= len(waiting)
-        prices = {record.id: self.price(record) for record in waiting}
-        return {id_: price for id_, price in prices.items() if price.status != PENDING}
+        return self._priced(waiting)
+
+    def _priced(self, waiting: Sequence[Record]) -> Iterator[Prices]:
+        for at in range(0, len(waiting), _PIECE):
+            prices = {record.id: self.price(record) for record in waiting[at : at + _PIECE]}
+            yield {id_: price for id_, price in prices.items() if price.status != PENDING}
 
     def put_off(self, key: Key) -> None:
         """Ask for *key* after all others."""

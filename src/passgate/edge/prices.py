@@ -128,8 +128,10 @@ class PriceLookup:
                 except ChildFailed:
                     self.book.put_off(key)  # it may be this question that it cannot take
                     raise
-                if prices := self.book.learn(key, schedule):
-                    self._late(prices)
+                for prices in self.book.learn(key, schedule):
+                    if prices:
+                        self._late(prices)
+                    await asyncio.sleep(0)  # the others have their turn
             try:
                 async with asyncio.timeout(_IDLE_S):
                     await self._more.wait()
