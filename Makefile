@@ -20,7 +20,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run test kill-test fmt lint type bench soak attack fuzz sbom licences audit image-check lock ci
+.PHONY: help run test kill-test fmt lint type bench soak stall attack fuzz sbom licences audit image-check lock ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,9 @@ bench: $(VENV)/.run ## measure the gateway beside nginx on this machine (Linux, 
 
 soak: $(VENV)/.run ## 500 streams for SOAK_S seconds (1200): is memory flat, is the ledger whole (Linux)
 	@$(PY) -m bench.soak --seconds $(or $(SOAK_S),1200)
+
+stall: $(VENV)/.run ## what holds the event loop, with everything on, for STALL_S seconds (60) (Linux)
+	@$(PY) -m bench.stall --seconds $(or $(STALL_S),60)
 
 attack: $(VENV)/.test ## attack the gateway with raw bytes, and nginx beside it (two minutes)
 	@$(PY) -m tests.attack

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -84,6 +85,10 @@ async def _wait(beats: Beats) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     beats.begin()
+    while not beats.beats:
+        await asyncio.sleep(EVERY_S)
+    sys.stdout.write("beats\n")
+    sys.stdout.flush()
     await ended.wait()
 
 

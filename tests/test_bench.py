@@ -4,16 +4,20 @@ They run as the processes they are, so that nothing here depends on where ``benc
 No test looks at a time: this is about bodies.
 """
 
+import asyncio
 import hashlib
 import http.client
 import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from bench.beat import Beats
 
 ROOT = Path(__file__).resolve().parents[1]
 CREDENTIAL = "sk-bench-test"
@@ -159,3 +163,36 @@ def test_wrong_answers_are_no_figures(port: int, wrong: dict[str, object], why: 
     outcome = outcome_of(port, **(job | wrong))
 
     assert (0, {why: 1}) == (outcome["requests"], outcome["failures"])
+
+
+def test_beat_that_is_late() -> None:
+    """What holds the loop is told, and whether it used the CPU meanwhile."""
+
+    async def held() -> Beats:
+        beats = Beats()
+        beats.begin()
+        await asyncio.sleep(0.01)
+        time.sleep(0.05)  # noqa: ASYNC251  that is what is to be told
+        while not beats.late:
+            await asyncio.sleep(0.001)
+        return beats
+
+    beats = asyncio.run(held())
+    late_ms, used_ms = max(beats.late)
+
+    assert beats.beats
+    assert late_ms > 40
+    assert used_ms < late_ms
+
+
+def test_process_that_only_beats(tmp_path: Path) -> None:
+    """It beats until it is told to end, and writes what came of it."""
+    out = tmp_path / "beats.json"
+    argv = [sys.executable, "-m", "bench.beat", "--out", str(out)]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE) as process:  # noqa: S603  ours
+        assert process.stdout is not None
+        process.stdout.readline()  # it beats
+        process.terminate()
+
+    assert process.returncode == 0
+    assert Beats.of(out).beats > 0
