@@ -19,7 +19,7 @@ from passgate.core.faults import Drained, Refused
 from passgate.core.meter import Metering
 from passgate.core.settings import CredentialKind, RouteSettings, UpstreamKind
 from passgate.edge.wire.server import ServerConnection
-from tests.edge.wire.bed import KEY, Bed, StaticSource
+from tests.edge.wire.bed import CREDENTIAL, KEY, Bed, StaticSource
 from tests.edge.wire.plays import EVENTS, FILES, answer, ask, stream
 
 CLAUDE = b'{"model":"claude-x","max_tokens":1}'
@@ -302,6 +302,18 @@ def test_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(bug, ZeroDivisionError)
     assert (Ending.FAILED, 500) == (record.ending, record.status)
     assert KEY not in agent.client.got
+
+
+def test_shows_nothing() -> None:
+    """Whoever prints an exchange that runs prints neither key nor credential."""
+    agent = Agent()
+    agent.asks(ask(CLAUDE))
+    [(_, down)] = agent.bed.pipeline.running.values()
+    shown = repr(down.runs) + repr(agent.bed.pipeline)
+
+    assert "_Passing(" in shown
+    assert KEY.decode() not in shown
+    assert CREDENTIAL.decode() not in shown
 
 
 def test_sent_ahead() -> None:

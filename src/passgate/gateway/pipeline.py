@@ -67,6 +67,9 @@ class Pipeline(msgspec.Struct, eq=False):
     count: int = 0
     running: dict[str, tuple[Tally, Downstream]] = {}
 
+    def __repr__(self) -> str:
+        return "Pipeline(...)"  # the rest leads to what is secret
+
     def handle(self, down: Downstream) -> Coroutine[Any, Any, None] | None:
         """Begin to serve one exchange; whatever happens, it is recorded once.
 
@@ -99,11 +102,9 @@ class Pipeline(msgspec.Struct, eq=False):
         ask, outbound, credential = asked
         self.count += 1
         id_ = f"{self.id_prefix}{self.count:010x}"
-        # By place, as in ``Tally.closed``.
-        tally = Tally(
-            *(id_, head, down.peer, opened_s, wall_s, known.client.name, known.key),
-            *(route.label, route.upstream, ask, 1, clock.monotonic()),
-        )
+        who = id_, head, down.peer, opened_s, wall_s, known.client.name, known.key
+        goes = route.label, route.upstream, ask, 1, clock.monotonic()
+        tally = Tally(*(who + goes))  # by place, as in ``Tally.closed``
         runs = _Passing(self, down, tally, lane, credential, known.meter_for)
         if not lane.pool.again(outbound, down, runs):
             self.admission.leave()
