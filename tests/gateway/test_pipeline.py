@@ -16,8 +16,10 @@ from passgate.core.auth import Client
 from passgate.core.credential import Credential
 from passgate.core.exchange import Ending, Record
 from passgate.core.faults import Drained, Refused
+from passgate.core.gemini.status import GoogleError
 from passgate.core.meter import Metering
 from passgate.core.settings import CredentialKind, RouteSettings, UpstreamKind
+from passgate.edge.gemini_keys import Keyring
 from passgate.edge.wire.server import ServerConnection
 from tests.edge.wire.bed import CREDENTIAL, KEY, Bed, StaticSource
 from tests.edge.wire.plays import EVENTS, FILES, answer, ask, stream
@@ -35,10 +37,12 @@ class Agent:
         upstream: The upstream's.
     """
 
+    path, pool, body = "/v1/messages", "anthropic", CLAUDE
+
     def __init__(self, *, retry_stale: bool = False) -> None:
         self.bed = Bed(retry_stale=retry_stale)
-        self.client, self.upstream = self.bed.client(), self.bed.idle()
-        self.asks(ask(CLAUDE))
+        self.client, self.upstream = self.bed.client(), self.bed.idle(self.pool)
+        self.asks(ask(self.body, self.path))
         self.hears(answer(MESSAGE))
         assert ["complete"] == [record.ending.value for record in self.bed.records]
         self.client.got.clear()
@@ -220,6 +224,108 @@ def test_refused(happens: Callable[[Agent], None], status: int) -> None:
     assert (Ending.REFUSED, status) == (record.ending, record.status)
     assert agent.client.got.startswith(b"HTTP/1.1 %d " % status)
     assert b"" == agent.upstream.got
+
+
+NATIVE = "/v1beta/models/gemini-x:generateContent"
+INVALID = b'{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"API key not valid.",'
+INVALID += (
+    b'"details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}'
+)
+
+
+class NativeAgent(Agent):
+    """The same, whose requests are in Google's own words."""
+
+    path, pool, body = NATIVE, "gemini", b'{"contents":[]}'
+
+    @property
+    def keyring(self) -> Keyring:
+        """Return the keys of the upstream, of which there is one."""
+        keys = self.bed.snapshot.lanes["gemini"].keys
+        assert isinstance(keys, Keyring)
+        return keys
+
+
+@pytest.mark.parametrize(
+    "reply", [answer(b'{"candidates":[]}'), stream(*EVENTS), answer(b"x" * 50_000)]
+)
+def test_native(reply: bytes) -> None:
+    """Google's own words are passed on in the same way, with the one key there is."""
+    fresh = Bed()
+    first, above = fresh.client(), fresh.idle("gemini")
+    first.sends(ask(b'{"contents":[1]}', NATIVE))
+    fresh.turns.settle()
+    above.sends(reply)
+    fresh.turns.settle()
+    agent = NativeAgent()
+    agent.asks(ask(b'{"contents":[1]}', NATIVE))
+    by_callbacks = agent.by_callbacks
+    agent.hears(reply)
+    record, [expected] = agent.ended(), fresh.records
+
+    assert by_callbacks
+    assert (first.got, above.got) == (agent.client.got, agent.upstream.got)
+    assert msgspec.structs.replace(expected, id=record.id) == record
+
+
+@pytest.mark.parametrize("cut", [0, 20], ids=["whole", "in pieces"])
+def test_native_error(cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an error says of the key is learnt, as soon as all of it is there."""
+    agent, learnt = NativeAgent(), list[tuple[str, str]]()
+
+    def learn(_: object, model: str, said: GoogleError | None) -> None:
+        learnt.append((model, "" if said is None else said.outcome.name))
+
+    monkeypatch.setattr(agent.keyring, "learn", learn)
+    agent.asks(ask(NativeAgent.body, NATIVE))
+    by_callbacks = agent.by_callbacks
+    raw = answer(INVALID, status="400 Bad Request")
+    agent.hears(raw[: len(raw) - cut])
+    before = list(learnt)
+    agent.hears(*([raw[len(raw) - cut :]] if cut else []))
+    record = agent.ended()
+
+    assert by_callbacks
+    assert [("gemini-x", "INVALID")] == learnt
+    assert bool(before) is not bool(cut)
+    assert (400, Ending.COMPLETE) == (record.status, record.ending)
+    assert agent.client.got.endswith(INVALID)
+
+
+def test_native_body_that_is_not_sent_at_once() -> None:
+    """Where a request has to go another way, the body that was at hand goes with it."""
+    agent = NativeAgent()
+    agent.upstream.ends()
+    agent.bed.turns.settle()
+    agent.asks(ask(b'{"contents":[1]}', NATIVE))
+    by_callbacks = agent.by_callbacks
+    wire, connection = agent.bed.connection("gemini")
+    agent.bed.dials[-1].ends(connection)
+    agent.bed.turns.settle()
+    wire.sends(answer())
+    agent.bed.turns.settle()
+
+    assert not by_callbacks
+    assert wire.got.endswith(b'\r\n\r\n{"contents":[1]}')
+    assert Ending.COMPLETE == agent.ended().ending
+
+
+def test_model_of_another_route() -> None:
+    """A model that goes elsewhere does so again, whatever could be repeated before it."""
+    agent = Agent()
+    kinds = [(kind.value, kind) for kind in (UpstreamKind.ANTHROPIC, UpstreamKind.GEMINI)]
+    rules = [RouteSettings("gemini-*", "gemini"), RouteSettings("*", "anthropic")]
+    routes = routing.routes_of(rules, kinds)
+    agent.bed.pipeline.snapshot = msgspec.structs.replace(agent.bed.snapshot, routes=routes)
+    agent.asks(ask(CLAUDE))
+    agent.hears(answer())
+    agent.upstream.got.clear()
+    for _ in range(2):
+        agent.asks(ask(CLAUDE.replace(b"claude-x", b"gemini-x")))
+        agent.bed.unreachable()
+
+    assert b"" == agent.upstream.got
+    assert ["gemini", "gemini"] == [record.upstream for record in agent.bed.records[-2:]]
 
 
 def _drains(agent: Agent) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from passgate.core import faults
 from passgate.core.auth import Client
 from passgate.core.credential import Credential
-from passgate.core.exchange import Outbound, RequestHead
+from passgate.core.exchange import NO_ASK, Outbound, RequestHead
 from passgate.core.faults import Refused
 from passgate.core.headers import around_length
 from passgate.core.meter import MeterFor
@@ -31,12 +31,14 @@ class Known:
         model: What that one asked for.
         meter_for: What meters the answers from there.
         repeats: Where a request that asks for the same model goes without more thought.
+        ask: What such a request asks for, where its path says that.
     """
 
     __slots__ = (
         "_credential",
         "_parts",
         "_upstream",
+        "ask",
         "client",
         "key",
         "kind",
@@ -56,6 +58,7 @@ class Known:
         self.model: str | None = None
         self.meter_for: MeterFor | None = None
         self.repeats: Route | None = None
+        self.ask = NO_ASK
         self._upstream: PassThrough | None = None
         self._credential: Credential | None = None
         self._parts = (b"", b"")

@@ -73,8 +73,8 @@ async def read(
         await down.begun()
         if known.kind is PathKind.NATIVE_MODEL:
             streams = ":stream" in head.path
-            return None, Ask(model=routing.native_model(head.path), stream=streams)
-        return None, NO_ASK
+            return body, Ask(model=routing.native_model(head.path), stream=streams)
+        return body, NO_ASK
     coding = head.said.get(b"content-encoding")
     if body is None and coding is None:
         body = down.body_at_hand()
@@ -95,8 +95,11 @@ def can_repeat(known: Known, route: Route, lane: Lane, head: RequestHead) -> boo
 
     Not where its body has to be changed, or kept for a repetition.
     """
-    plain = known.kind is PathKind.MESSAGES and b"content-encoding" not in head.said
-    return plain and route.rename is None and not lane.retry_stale
+    if known.kind is PathKind.MESSAGES and b"content-encoding" in head.said:
+        return False
+    one_key = lane.keys is None or lane.keys.only is not None
+    repeatable = known.kind in (PathKind.MESSAGES, PathKind.NATIVE_MODEL)
+    return repeatable and one_key and route.rename is None and not lane.retry_stale
 
 
 def again(
@@ -111,9 +114,11 @@ def again(
         body: Of the length that *head* declares.
         snapshot: What the configuration says, as it did then.
     """
-    credential = lane.source.cached
+    credential = lane.at_hand()
     if credential is None or not known.has_shown(lane.upstream, credential):
         return None
+    if known.kind is PathKind.NATIVE_MODEL:
+        return known.ask, known.again(head, body, credential), credential
     try:
         ask = messages.peek(body)
     except Refused:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from passgate.core import faults
-from passgate.core.exchange import Ending
+from passgate.core.exchange import AnswerHead, Ending
 from passgate.core.faults import Refused
+from passgate.core.known import Known
 from passgate.core.routing import NATIVE_KINDS, PathKind
+from passgate.gateway.interfaces import Ear, Keys
 from passgate.gateway.lanes import Exchange
 from passgate.gateway.listing import Listing
 from passgate.gateway.native import Native
@@ -27,6 +29,10 @@ class Gemini:
         self._native = native
         self._relay = relay
         self._listing = listing
+
+    def ear(self, keys: Keys, known: Known, answer: AnswerHead) -> Ear | None:
+        """Return what hears what an error says of the key that was shown; see ``Native``."""
+        return self._native.ear(keys, known, answer)
 
     async def serve(self, exchange: Exchange) -> Ending:
         """Serve one exchange; say how it ended, or raise why it was not served.

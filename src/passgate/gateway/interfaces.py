@@ -241,6 +241,13 @@ class Tap(Protocol):
         """Takes the next bytes of the body, without its framing."""
 
 
+class Ear(Tap, Protocol):
+    """A tap that has something to learn once the body is over."""
+
+    def heard(self) -> None:
+        """Learn from what was fed; nothing more comes."""
+
+
 class Answer(Protocol):
     """An upstream's response, of which the head has come.
 

@@ -41,6 +41,13 @@ class Lane(msgspec.Struct, frozen=True):
     optimistic: bool = False
     validates: bool = False
 
+    def at_hand(self) -> Credential | None:
+        """Return what the next request is shown, where nothing has to be waited for or chosen."""
+        if self.keys is None:
+            return self.source.cached
+        key = self.keys.only
+        return None if key is None else self.keys.shown(key)
+
     def judge(self, credential: Credential, status: int) -> None:
         """Have *credential* fetched anew if the upstream's answer says that it is not good."""
         if status == _UNAUTHORIZED:

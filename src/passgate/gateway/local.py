@@ -7,9 +7,9 @@ from collections.abc import Callable
 import msgspec
 
 from passgate.core import faults, installs, routing
-from passgate.core.exchange import RequestHead
-from passgate.core.faults import Fault, Refused
-from passgate.core.tally import Tally
+from passgate.core.exchange import Ending, RequestHead
+from passgate.core.faults import DownstreamLeft, Drained, Fault, Refused, Told
+from passgate.core.tally import Tally, ending_of
 from passgate.gateway.admission import Slot
 from passgate.gateway.interfaces import Downstream, Installs
 
@@ -107,3 +107,14 @@ def refuse(fault: Fault, down: Downstream, tally: Tally) -> None:
     google_key = b"x-goog-api-key" in down.head.said
     google = routing.speaks_google(down.head.path, google_key=google_key)
     down.answer(*faults.answer(fault, tally.id, google=google))
+
+
+def stopped(down: Downstream, tally: Tally, error: Exception) -> tuple[Ending, Fault | None]:
+    """Answer with what stopped an exchange, or cut it; return how it ended, and why."""
+    if isinstance(error, DownstreamLeft | Drained):
+        down.abort()
+        return (Ending.DRAINED if isinstance(error, Drained) else Ending.CLIENT_LEFT), None
+    fault = error.fault if isinstance(error, Refused) else faults.INTERNAL
+    if not isinstance(error, Told):
+        refuse(fault, down, tally)
+    return ending_of(fault), fault

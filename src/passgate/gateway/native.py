@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from passgate.core.exchange import AnswerHead, Ending
+from passgate.core.exchange import AnswerHead, Ask, Ending
 from passgate.core.gemini.keys import Key
 from passgate.core.gemini.resources import Resources
 from passgate.core.gemini.status import GoogleError, Outcome, error_in
+from passgate.core.known import Known
 from passgate.core.routing import PathKind
-from passgate.gateway.interfaces import Answer, Clock, Keys, Tap
+from passgate.gateway.asking import can_repeat
+from passgate.gateway.interfaces import Answer, Clock, Ear, Keys, Tap
 from passgate.gateway.lanes import Exchange, repeated
 from passgate.gateway.metering import Meters
 
+Body = bytes | bytearray
 _FIRST_OTHER, _FIRST_ERROR = 300, 400
 # Google's errors and what names a new resource are smaller; a list of files may be cut.
 _MOST_KEPT_BYTES = 64 * 1024
@@ -42,13 +45,16 @@ class Native:
         down, tally = exchange.down, exchange.tally
         lane, head = exchange.snapshot.lanes[exchange.route.upstream], down.head
         key, several = keys.only, False
-        body = down.body_at_hand()
+        body = down.body_at_hand() if exchange.body is None else exchange.body
         if key is None:
             await keys.ready()
             several = keys.counts.total > 1
             key = self._key(exchange, keys, body) if several else keys.first("")
         credential = keys.shown(key)
-        outbound = exchange.known.outbound(lane.upstream, head, body, credential, None)
+        known = exchange.known
+        outbound = known.outbound(lane.upstream, head, body, credential, None)
+        known.ask = exchange.ask
+        known.repeats = exchange.route if can_repeat(known, exchange.route, lane, head) else None
         monotonic = self._clock.monotonic
         tally.sent(monotonic())
         opening: Awaitable[Answer]
@@ -72,12 +78,12 @@ class Native:
             if sees is not None:
                 sees.feed(whole)
         if tap is not None:
-            self._learn(exchange, keys, key, tap.head, bytes(tap.held))
+            self.learn(known.kind, exchange.ask, keys, key, down.head.path, tap)
         elif several and exchange.known.kind is PathKind.NATIVE_MODEL:
             keys.learn(key, exchange.ask.model or "", None)
         return ending
 
-    def _key(self, exchange: Exchange, keys: Keys, body: bytes | None) -> Key:
+    def _key(self, exchange: Exchange, keys: Keys, body: Body | None) -> Key:
         """Return the key to show: of the resource that is named, else the first that is ready."""
         scope = self._resources.scope_of(exchange.down.head.path, body)
         owner = None if scope is None else keys.named(scope)
@@ -92,17 +98,21 @@ class Native:
         path = exchange.down.head.path
         return exchange.known.kind is PathKind.NATIVE or any(word in path for word in _MAKING)
 
-    def _learn(
-        self, exchange: Exchange, keys: Keys, key: Key, answer: AnswerHead, body: bytes
-    ) -> None:
-        coding = answer.said.get(b"content-encoding")
-        plain = self._meters.plain(body, coding)
-        if answer.status < _FIRST_OTHER:
-            self._resources.learn(exchange.down.head.path, plain, key.scope)
+    def ear(self, keys: Keys, known: Known, answer: AnswerHead) -> Ear | None:
+        """Return what hears of an error that came for the one key of *keys*."""
+        key = keys.only
+        return None if key is None else _Ear(self, keys, key, known, answer)
+
+    def learn(self, kind: PathKind, ask: Ask, keys: Keys, key: Key, path: str, copy: _Copy) -> None:
+        """Take note of what an answer says of *key*, or of what was made with it."""
+        coding = copy.head.said.get(b"content-encoding")
+        plain = self._meters.plain(bytes(copy.held), coding)
+        if copy.head.status < _FIRST_OTHER:
+            self._resources.learn(path, plain, key.scope)
             return
-        error = error_in(answer.status, plain)
-        if _of_the_key(error, exchange.known.kind):
-            keys.learn(key, exchange.ask.model or "", error)
+        error = error_in(copy.head.status, plain)
+        if _of_the_key(error, kind):
+            keys.learn(key, ask.model or "", error)
 
 
 def _of_the_key(error: GoogleError, kind: PathKind) -> bool:
@@ -133,3 +143,21 @@ class _Copy:
             self.held += data[: _MOST_KEPT_BYTES - len(self.held)]
         if self._meter is not None:
             self._meter.feed(data)
+
+
+class _Ear(_Copy):
+    """A copy of an error, of which something is learnt at its end."""
+
+    def __init__(
+        self, native: Native, keys: Keys, key: Key, known: Known, head: AnswerHead
+    ) -> None:
+        super().__init__(None, head)
+        self._native = native
+        self._keys = keys
+        self._key = key
+        self._known = known
+
+    def heard(self) -> None:
+        """See ``interfaces.Ear``."""
+        known = self._known
+        self._native.learn(known.kind, known.ask, self._keys, self._key, "", self)

@@ -17,15 +17,14 @@ import msgspec
 from passgate.core import faults, routing
 from passgate.core.credential import Credential
 from passgate.core.exchange import Ending
-from passgate.core.faults import DownstreamLeft, Drained, Fault, Refused, Told
+from passgate.core.faults import Fault, Refused
 from passgate.core.known import Known
-from passgate.core.meter import MeterFor
 from passgate.core.routing import PathKind, Route
-from passgate.core.tally import Tally, ending_of
+from passgate.core.tally import Tally
 from passgate.gateway import asking, local
 from passgate.gateway.admission import Admission
 from passgate.gateway.gemini import Gemini
-from passgate.gateway.interfaces import Answer, Clock, Coming, Downstream, Installs
+from passgate.gateway.interfaces import Answer, Clock, Coming, Downstream, Ear, Installs
 from passgate.gateway.lanes import Exchange, Lane, Snapshot, repeated
 from passgate.gateway.local import Readiness
 from passgate.gateway.metering import Meters
@@ -33,6 +32,7 @@ from passgate.gateway.recorder import Recorder
 
 Body = bytes | bytearray
 # Bound once: reading a member through its class costs more than the comparison.
+_FIRST_ERROR = 400
 _COMPLETE, _LEFT = Ending.COMPLETE, Ending.CLIENT_LEFT
 
 
@@ -105,7 +105,7 @@ class Pipeline(msgspec.Struct, eq=False):
         who = id_, head, down.peer, opened_s, wall_s, known.client.name, known.key
         goes = route.label, route.upstream, ask, 1, clock.monotonic()
         tally = Tally(*(who + goes))  # by place, as in ``Tally.closed``
-        runs = _Passing(self, down, tally, lane, credential, known.meter_for)
+        runs = _Passing(self, down, tally, lane, credential, known)
         if not lane.pool.again(outbound, down, runs):
             self.admission.leave()
             return False
@@ -134,15 +134,10 @@ class Pipeline(msgspec.Struct, eq=False):
         self, down: Downstream, tally: Tally, error: Exception
     ) -> tuple[Ending, Fault | None]:
         """Answer with what stopped an exchange, or cut it; return how it ended, and why."""
-        if isinstance(error, DownstreamLeft | Drained):
-            down.abort()
-            return (_LEFT if isinstance(error, DownstreamLeft) else Ending.DRAINED), None
-        fault = error.fault if isinstance(error, Refused) else faults.INTERNAL
-        if not isinstance(error, Told):
-            local.refuse(fault, down, tally)
+        ending, fault = local.stopped(down, tally, error)
         if fault is faults.INTERNAL:
             self.on_bug(error)
-        return ending_of(fault), fault
+        return ending, fault
 
     def over(
         self, down: Downstream, tally: Tally, ending: Ending | None, fault: Fault | None
@@ -176,7 +171,7 @@ class Pipeline(msgspec.Struct, eq=False):
             route = known.route
             if route is None or known.model != ask.model:
                 route = routing.choose(snapshot.routes, known.client, known.kind, head.path, ask)
-                known.route, known.model = route, ask.model
+                known.route, known.model, known.repeats = route, ask.model, None
                 known.meter_for = snapshot.lanes[route.upstream].upstream.meter_for(head)
             lane = snapshot.lanes[route.upstream]
             tally.goes_to(route.label, route.upstream, ask)
@@ -196,7 +191,7 @@ class Pipeline(msgspec.Struct, eq=False):
                 else lane.pool.open(outbound, down, slot.to_be_released)
             )
             del body, outbound  # from here on only the connection holds them, until written
-            passes = _Passing(self, down, tally, lane, credential, known.meter_for)
+            passes = _Passing(self, down, tally, lane, credential, known)
             passing = passes.passes(await opening)
             return _COMPLETE if passing is None else await passing
         finally:
@@ -222,7 +217,8 @@ class _Passing(msgspec.Struct):
         tally: Its record.
         lane: Where it went.
         credential: What the upstream was shown.
-        meter_for: What meters a good answer.
+        known: What is known of its head; the same until it is over.
+        ear: Hears what an error says of a Gemini key, or None.
     """
 
     pipeline: Pipeline
@@ -230,21 +226,24 @@ class _Passing(msgspec.Struct):
     tally: Tally
     lane: Lane
     credential: Credential
-    meter_for: MeterFor | None
+    known: Known
+    ear: Ear | None = None
 
     def passes(self, answer: Answer) -> Coming[Ending] | None:
         """Pass *answer* on to the client; return how that ends, or None where it is done."""
         pipeline, tally, credential, head = self.pipeline, self.tally, self.credential, answer.head
-        tally.answered_s = now_s = pipeline.clock.monotonic()
-        tally.status = status = head.status
-        tally.request_id, tally.secret = head.request_id, credential.secret
-        self.lane.judge(credential, status)
+        now_s = pipeline.clock.monotonic()
+        tally.answered(head, now_s, credential.secret)
         reply_head = self.lane.upstream.reply_head(head, credential)
+        if self.lane.keys is not None and head.status >= _FIRST_ERROR:
+            self.ear = pipeline.gemini.ear(self.lane.keys, self.known, head)
+            return answer.splice(self.down, reply_head, self.ear)
+        self.lane.judge(credential, head.status)
         body = answer.whole(self.down, reply_head)
         if body is not None:
-            tally.metering = pipeline.meters.whole(self.meter_for, head, body, now_s)
+            tally.metering = pipeline.meters.whole(self.known.meter_for, head, body, now_s)
             return None
-        tally.metering = tap = pipeline.meters.meter(self.meter_for, head)
+        tally.metering = tap = pipeline.meters.meter(self.known.meter_for, head)
         return answer.splice(self.down, reply_head, tap)
 
     def fire(self, answer: Answer) -> None:
@@ -265,6 +264,8 @@ class _Passing(msgspec.Struct):
         except Refused as refused:
             self.throw(refused)
         else:
+            if self.ear is not None:
+                self.ear.heard()
             self.pipeline.ends(self.down, self.tally, ending, None)
 
     def throw(self, error: Exception) -> None:
