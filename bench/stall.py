@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import tempfile
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import PIPE
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -28,7 +28,7 @@ from bench.beat import EVERY_S, Beats
 from bench.bed import laid_out
 from bench.children import ROOT, ChildFailed, Cores, child
 from bench.gateways import Running, passgate, source_of_passgate
-from bench.job import Job
+from bench.job import Job, Outcome
 from bench.machine import this_machine
 from bench.soak import allow_open_files
 from bench.soak_load import Crowd
@@ -40,6 +40,7 @@ _SCRAPE_S: Final = 1.0
 _DRAIN_S: Final = 10.0
 _BODY_BYTES: Final = 2_000
 _CONNECTIONS: Final = 16
+_READ_BYTES: Final = 1 << 16
 
 
 def main() -> int:
@@ -73,6 +74,7 @@ def main() -> int:
     worst = sorted(gateway.late, reverse=True)[:_MOST_SHOWN]
     shown = ", ".join(f"{late_ms:.1f} ms ({own_ms:.1f})" for late_ms, own_ms in worst)
     sys.stdout.write(f"The longest, and the CPU time that passgate used meanwhile: {shown}.\n")
+    failures = +failures  # those that were
     for why, often in failures.items():
         sys.stderr.write(f"stall: {often} x {why}\n")
     return 1 if own or failures else 0
@@ -114,10 +116,11 @@ async def _load(crowd: Crowd, gateway: Running) -> None:
         limit_s=crowd.seconds + _DRAIN_S,
     )
     small = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.load"), cwd=ROOT, stdin=PIPE, stdout=DEVNULL
+        *(sys.executable, "-m", "bench.load"), cwd=ROOT, stdin=PIPE, stdout=PIPE
     )
     streaming = asyncio.create_task(crowd.stream())  # noqa: TID251  awaited below
-    _, feed = await asyncio.open_connection("127.0.0.1", gateway.admin_port)
+    reader, feed = await asyncio.open_connection("127.0.0.1", gateway.admin_port)
+    reading = asyncio.create_task(_drain(reader))  # noqa: TID251  likewise
     feed.write(b"GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     speaking = asyncio.create_task(small.communicate(json.dumps(asdict(job)).encode()))  # noqa: TID251  likewise
     begun_s = monotonic()
@@ -125,8 +128,18 @@ async def _load(crowd: Crowd, gateway: Running) -> None:
         await asyncio.wait([streaming], timeout=_SCRAPE_S)
         await look(gateway, monotonic() - begun_s)
     await streaming
-    await speaking
+    said, _ = await speaking
+    outcome = Outcome.from_json(said)
+    crowd.failures.update(outcome.failures)
+    crowd.failures.update({"a small request did not end": outcome.unfinished})
     feed.close()
+    await reading
+
+
+async def _drain(reader: asyncio.StreamReader) -> None:
+    """Read the live feed as fast as it comes: a reader that stalls would be left out."""
+    while await reader.read(_READ_BYTES):
+        pass
 
 
 if __name__ == "__main__":

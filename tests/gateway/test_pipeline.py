@@ -72,6 +72,24 @@ class Agent:
         return record
 
 
+def check_same_as_the_first(agent: Agent, request: bytes, reply: bytes) -> None:
+    """Check that *agent*'s second exchange comes to what a first one would have come to."""
+    fresh = Bed()
+    first, above = fresh.client(), fresh.idle(agent.pool)
+    first.sends(request)
+    fresh.turns.settle()
+    above.sends(reply)
+    fresh.turns.settle()
+    agent.asks(request)
+    by_callbacks = agent.by_callbacks
+    agent.hears(reply)
+    record, [expected] = agent.ended(), fresh.records
+
+    assert by_callbacks
+    assert (first.got, above.got) == (agent.client.got, agent.upstream.got)
+    assert msgspec.structs.replace(expected, id=record.id) == record
+
+
 @pytest.mark.parametrize("body", [CLAUDE, CLAUDE.replace(b"1", b"1024")])
 @pytest.mark.parametrize(
     "reply",
@@ -80,21 +98,7 @@ class Agent:
 )
 def test_same_as_the_first(body: bytes, reply: bytes) -> None:
     """Both sides get the same bytes, and the record says the same but for when and which."""
-    fresh = Bed()
-    first, above = fresh.client(), fresh.idle()
-    first.sends(ask(body))
-    fresh.turns.settle()
-    above.sends(reply)
-    fresh.turns.settle()
-    agent = Agent()
-    agent.asks(ask(body))
-    by_callbacks = agent.by_callbacks
-    agent.hears(reply)
-    record, [expected] = agent.ended(), fresh.records
-
-    assert by_callbacks
-    assert (first.got, above.got) == (agent.client.got, agent.upstream.got)
-    assert msgspec.structs.replace(expected, id=record.id) == record
+    check_same_as_the_first(Agent(), ask(body), reply)
 
 
 def _another_model(agent: Agent) -> bytes:
@@ -251,21 +255,7 @@ class NativeAgent(Agent):
 )
 def test_native(reply: bytes) -> None:
     """Google's own words are passed on in the same way, with the one key there is."""
-    fresh = Bed()
-    first, above = fresh.client(), fresh.idle("gemini")
-    first.sends(ask(b'{"contents":[1]}', NATIVE))
-    fresh.turns.settle()
-    above.sends(reply)
-    fresh.turns.settle()
-    agent = NativeAgent()
-    agent.asks(ask(b'{"contents":[1]}', NATIVE))
-    by_callbacks = agent.by_callbacks
-    agent.hears(reply)
-    record, [expected] = agent.ended(), fresh.records
-
-    assert by_callbacks
-    assert (first.got, above.got) == (agent.client.got, agent.upstream.got)
-    assert msgspec.structs.replace(expected, id=record.id) == record
+    check_same_as_the_first(NativeAgent(), ask(b'{"contents":[1]}', NATIVE), reply)
 
 
 @pytest.mark.parametrize("cut", [0, 20], ids=["whole", "in pieces"])

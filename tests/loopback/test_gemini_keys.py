@@ -43,12 +43,15 @@ def test_another_key(tmp_path: Path) -> None:
 def test_a_conversation_stays(tmp_path: Path) -> None:
     """One session, one key; many sessions use them all."""
     with Google(tmp_path, ("one", "two", "three")) as google:
-        for session in range(12):
+        sessions = 36  # that one of three keys is chosen by none has a chance of one in a million
+        for session in range(sessions):
             for text in ("Hello", "Hi"):
                 post(google, text, f"x-claude-code-session-id: s{session}")
         shown = google.shown()
 
-        assert [shown[2 * n] for n in range(12)] == [shown[2 * n + 1] for n in range(12)]
+        assert [shown[2 * n] for n in range(sessions)] == [
+            shown[2 * n + 1] for n in range(sessions)
+        ]
         assert {"one", "two", "three"} == set(shown)
 
 

@@ -182,7 +182,7 @@ class Tally(msgspec.Struct):
             self.session if says else None,
             self.agent if says else None,
             self.parent_agent if says else None,
-            None if self.request_id is None else _shown(self.request_id, secret),
+            _shown(self.request_id, secret),
             self.peer,
             self.attempts,
             usage.web_searches,

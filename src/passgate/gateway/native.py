@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from passgate.core.exchange import AnswerHead, Ask, Ending
+from passgate.core.exchange import AnswerHead, Ending
 from passgate.core.gemini.keys import Key
 from passgate.core.gemini.resources import Resources
 from passgate.core.gemini.status import GoogleError, Outcome, error_in
@@ -66,7 +66,9 @@ class Native:
         answer = await opening
         tally.answered(answer.head, monotonic(), credential.secret)
         tally.metering = meter = self._meters.meter(exchange.known.meter_for, answer.head)
-        tap = _Copy(meter, answer.head) if self._tells(exchange, answer.head, several) else None
+        tap = None
+        if self._tells(exchange, answer.head, several):
+            tap = _Ear(self, keys, key, known, down.head.path, answer.head, meter)
         reply_head = lane.upstream.reply_head(answer.head, credential)
         whole, sees = answer.whole(down, reply_head), tap or meter
         if whole is None:
@@ -78,7 +80,7 @@ class Native:
             if sees is not None:
                 sees.feed(whole)
         if tap is not None:
-            self.learn(known.kind, exchange.ask, keys, key, down.head.path, tap)
+            tap.heard()
         elif several and exchange.known.kind is PathKind.NATIVE_MODEL:
             keys.learn(key, exchange.ask.model or "", None)
         return ending
@@ -101,18 +103,18 @@ class Native:
     def ear(self, keys: Keys, known: Known, answer: AnswerHead) -> Ear | None:
         """Return what hears of an error that came for the one key of *keys*."""
         key = keys.only
-        return None if key is None else _Ear(self, keys, key, known, answer)
+        return None if key is None else _Ear(self, keys, key, known, "", answer)
 
-    def learn(self, kind: PathKind, ask: Ask, keys: Keys, key: Key, path: str, copy: _Copy) -> None:
-        """Take note of what an answer says of *key*, or of what was made with it."""
-        coding = copy.head.said.get(b"content-encoding")
-        plain = self._meters.plain(bytes(copy.held), coding)
-        if copy.head.status < _FIRST_OTHER:
-            self._resources.learn(path, plain, key.scope)
+    def learn(self, ear: _Ear) -> None:
+        """Take note of what an answer says of its key, or of what was made with it."""
+        head, key, known = ear.head, ear.key, ear.known
+        plain = self._meters.plain(bytes(ear.held), head.said.get(b"content-encoding"))
+        if head.status < _FIRST_OTHER:
+            self._resources.learn(ear.path, plain, key.scope)
             return
-        error = error_in(copy.head.status, plain)
-        if _of_the_key(error, kind):
-            keys.learn(key, ask.model or "", error)
+        error = error_in(head.status, plain)
+        if _of_the_key(error, known.kind):
+            ear.keys.learn(key, known.ask.model or "", error)
 
 
 def _of_the_key(error: GoogleError, kind: PathKind) -> bool:
@@ -124,16 +126,34 @@ def _of_the_key(error: GoogleError, kind: PathKind) -> bool:
     return error.outcome is Outcome.INVALID
 
 
-class _Copy:
+class _Ear:
     """A tap that keeps the beginning of a body, and passes all of it to the meter.
 
     Attributes:
+        keys: Those of the upstream.
+        key: The one that was shown.
+        known: What is known of the request's head.
+        path: What was asked for, where something may have been made there.
         head: Of the answer.
         held: What it kept.
     """
 
-    def __init__(self, meter: Tap | None, head: AnswerHead) -> None:
+    def __init__(
+        self,
+        native: Native,
+        keys: Keys,
+        key: Key,
+        known: Known,
+        path: str,
+        head: AnswerHead,
+        meter: Tap | None = None,
+    ) -> None:
+        self._native = native
         self._meter = meter
+        self.keys = keys
+        self.key = key
+        self.known = known
+        self.path = path
         self.head = head
         self.held = bytearray()
 
@@ -144,20 +164,6 @@ class _Copy:
         if self._meter is not None:
             self._meter.feed(data)
 
-
-class _Ear(_Copy):
-    """A copy of an error, of which something is learnt at its end."""
-
-    def __init__(
-        self, native: Native, keys: Keys, key: Key, known: Known, head: AnswerHead
-    ) -> None:
-        super().__init__(None, head)
-        self._native = native
-        self._keys = keys
-        self._key = key
-        self._known = known
-
     def heard(self) -> None:
         """See ``interfaces.Ear``."""
-        known = self._known
-        self._native.learn(known.kind, known.ask, self._keys, self._key, "", self)
+        self._native.learn(self)
