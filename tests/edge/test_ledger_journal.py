@@ -139,6 +139,28 @@ def test_much_at_once(tmp_path: Path) -> None:
     assert (1, 0, []) == (price, ledger.lost, notices)
 
 
+def test_much_by_and_by(tmp_path: Path) -> None:
+    """What is packed while more follows is written with it, in order, and before its price."""
+    path = tmp_path / "state" / "ledger.sqlite3"
+    ledger = SqliteLedger(path, 90, SystemClock(), lambda _: None)
+    ledger.open()
+    given = [record(n, price_status="pending") for n in range(130)]
+    bad = record(130, input_tokens=1 << 64)
+    ledger.append(given[:64], more=True)
+    ledger.append([*given[64:128], bad], more=True)
+    ledger.append(given[128:], more=True)
+    waiting = ledger.backlog
+    ledger.reprice({given[0].id: (1, "exact"), given[129].id: (2, "exact")})
+    eventually(lambda: ledger.backlog == 0)
+    ledger.append([record(131)], more=True)
+    ledger.close()
+    got = [each for page in LedgerFile(path).pages(None, None) for each in page]
+
+    assert (130, 1, 0) == (waiting, ledger.lost, ledger.backlog)
+    assert [each.id for each in [*given, record(131)]] == [each.id for each in got]
+    assert {0: 1, 129: 2} == {n: r.cost_nusd for n, r in enumerate(got) if r.cost_nusd is not None}
+
+
 def test_left_behind(tmp_path: Path) -> None:
     """What a process left packed is seen by whoever looks, and by the next process."""
     path = tmp_path / "ledger.sqlite3"

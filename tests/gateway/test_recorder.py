@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from passgate.core.exchange import Record
 from passgate.edge.clock import SystemClock
@@ -151,6 +152,30 @@ def test_ledger(tmp_path: Path) -> None:
     kept = [each for page in LedgerFile(ledger.path).pages(None, None) for each in page]
 
     assert ([known], 7, 0) == (kept, kept[0].cost_nusd, ledger.lost)
+
+
+def test_ledger_gets_many_at_once(tmp_path: Path) -> None:
+    """The ledger gets many records when their watchers are told, and writes them with the rest."""
+    calls: list[tuple[int, bool]] = []
+
+    class Notes(SqliteLedger):
+        def append(self, records: Sequence[Record], *, more: bool = False) -> None:
+            calls.append((len(records), more))
+            super().append(records, more=more)
+
+    ledger = Notes(tmp_path / "ledger", 90, SystemClock(), lambda _: None)
+    ledger.open()
+    later = Later()
+    recorder = Recorder([], later, ledger)
+    given = [Record(datetime(2026, 1, 1, tzinfo=UTC), str(n), "ci") for n in range(128)]
+    for each in given:
+        recorder.put(partial(replace, each))
+    later.comes()
+    ledger.close()
+    kept = [each for page in LedgerFile(ledger.path).pages(None, None) for each in page]
+
+    assert [(64, True), (64, True), (0, False)] == calls
+    assert given == kept
 
 
 def test_record_that_comes_while_others_are_told() -> None:

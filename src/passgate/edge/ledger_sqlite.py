@@ -21,6 +21,7 @@ from pathlib import Path
 
 from passgate.core.exchange import Record
 from passgate.edge import ledger_journal, ledger_sql, ledger_sums
+from passgate.edge.ledger_journal import Packed, Work
 from passgate.edge.ledger_sql import SchemaUnknown
 from passgate.gateway.interfaces import Clock
 
@@ -35,10 +36,10 @@ _PRUNE_EVERY_S = 600.0
 _DAY = 86_400_000_000  # as ``ts`` counts
 # A thousand rows take some milliseconds to be summed up: under load they may wait.
 _SUM_EVERY_S, _SUM_IDLE_EVERY_S = 1.0, 0.05
-# More in one commit, two thousand a second, are kept packed. They become rows when it is
-# quiet, two thousand a second, hardly any before that, or faster than they come if there
+# So many at once, a thousand a second, are kept packed. They become rows when it is quiet,
+# two thousand a second, hardly any before that, or faster than they come if there
 # are very many.
-_PACKED_ROWS = 100
+_PACKED_ROWS = 50
 _SETTLE_EVERY_S, _SETTLE_QUIET_S, _SETTLE_SOON_S = 1.0, 0.1, 0.02
 _MANY_PACKED = 2_000  # entries of 256
 _RETRY_S = 0.5  # it is to recover within 2 s
@@ -81,8 +82,9 @@ class SqliteLedger:
         self._clock = clock
         self._notice = notice
         self._max_rows = max_rows
-        self._queue: queue.SimpleQueue[Sequence[Record] | Prices | None] = queue.SimpleQueue()
-        self._held: list[Sequence[Record] | Prices] = []
+        self._queue: queue.SimpleQueue[Sequence[Work]] = queue.SimpleQueue()
+        self._together: list[Work] = []  # what is appended, while more follows
+        self._held: list[Work] = []
         self._connection: sqlite3.Connection | None = None
         # Each is changed by one thread alone, so that none needs a lock.
         self._taken = self._taken_prices = self._overflowed = 0  # the loop
@@ -148,29 +150,44 @@ class SqliteLedger:
             self._thread.join(_CLOSE_S)
             raise LedgerUnusable(f"the ledger {self.path}: {self._problem}")
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Have *records* written, each once, soon; what there is no room for is counted."""
+    def append(self, records: Sequence[Record], *, more: bool = False) -> None:
+        """Have *records* written, each once, soon; see ``interfaces.Ledger``."""
         room = 0 if self._closing.is_set() else self._max_rows - self._waiting
         if len(records) > room - self._max_rows // 2:
             chosen = _worth_most(records, room, room - self._max_rows // 2)
             self._overflowed += len(records) - len(chosen)
             records = chosen
-        if records:
+        if len(records) > _PACKED_ROWS:
+            packed = ledger_journal.pack(records)
+            fit = sum(map(len, packed))
+            self._overflowed += len(records) - fit
+            self._taken += fit
+            self._together += packed
+        elif records:
             self._taken += len(records)
-            self._queue.put(records)
+            self._together.append(records)
+        if not more:
+            self._hand_on()
 
     def reprice(self, prices: Prices) -> None:
         """Have cost and price status replaced in the rows with these ids."""
         room = 0 if self._closing.is_set() else self._max_rows - self._waiting
         if len(prices) <= room:
             self._taken_prices += len(prices)
-            self._queue.put(prices)
+            self._together.append(prices)
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Have the thread write what was appended."""
+        if self._together:
+            together, self._together = self._together, []
+            self._queue.put(together)
 
     def close(self) -> None:
         """Write what is left, and no more from then on; waits, but not for ever."""
         if not self._closing.is_set():
             self._closing.set()
-            self._queue.put(None)
+            self._queue.put(self._together)  # perhaps nothing, but it wakes the thread
             self._thread.join(_CLOSE_S)
 
     # The writer's side.
@@ -211,11 +228,10 @@ class SqliteLedger:
         rows = sum(map(len, self._held))
         with suppress(queue.Empty):
             while rows < _MAX_COMMIT_ROWS:
-                work = self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait()
+                works = self._queue.get(timeout=wait_s) if wait_s else self._queue.get_nowait()
                 wait_s = 0.0
-                if work is not None:
-                    self._held.append(work)
-                    rows += len(work)
+                self._held += works
+                rows += sum(map(len, works))
 
     def _attempt(self, do: Callable[[sqlite3.Connection], None]) -> bool:
         """Do one thing with the file; return whether that went well."""
@@ -255,13 +271,14 @@ class SqliteLedger:
         """Commit what is held."""
         if not self._held:
             return
-        self._busy = self._is_much()
-        if self._busy:
+        plain = self._plain()
+        self._busy = plain is None
+        if plain is None:
             unfit = ledger_journal.put(connection, self._held)
             self._packed = True
         else:
             connection.execute("BEGIN IMMEDIATE")
-            unfit = _rows(connection, self._held)
+            unfit = _rows(connection, plain)
             connection.execute("COMMIT")
         self._unfit += unfit
         prices = sum(len(work) for work in self._held if isinstance(work, Mapping))
@@ -269,11 +286,14 @@ class SqliteLedger:
         self._done_prices += prices
         self._held.clear()
 
-    def _is_much(self) -> bool:
-        """Return whether what is held is kept packed: it is much, or a price for what is."""
-        if self._packed and any(isinstance(work, Mapping) for work in self._held):
-            return True
-        return sum(map(len, self._held)) > _PACKED_ROWS
+    def _plain(self) -> list[Sequence[Record] | Prices] | None:
+        """Return what is held, or None to have it packed: it is much, or a price for what is."""
+        plain = [work for work in self._held if not isinstance(work, Packed)]
+        if len(plain) < len(self._held) or sum(map(len, plain)) > _PACKED_ROWS:
+            return None
+        if self._packed and any(isinstance(work, Mapping) for work in plain):
+            return None
+        return plain
 
     def _settle(self) -> None:
         """Make rows of some of what is kept packed, if that is due."""

@@ -392,8 +392,13 @@ class Ledger(Protocol):
     def problem(self) -> str | None:
         """Why nothing can be written now, naming no file; None while all is well."""
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Have *records* written, each once, soon; what there is no room for is counted."""
+    def append(self, records: Sequence[Record], *, more: bool = False) -> None:
+        """Have *records* written, each once, soon; what there is no room for is counted.
+
+        Args:
+            records: Whose watchers have been told.
+            more: Whether others follow within a moment, to be written with these.
+        """
 
     def reprice(self, prices: Mapping[str, tuple[int | None, str]]) -> None:
         """Have cost in nano-USD and price status replaced in the rows with these ids.

@@ -38,7 +38,6 @@ class Recorder:
         self._later = later
         self._ledger = ledger
         self._ended: list[Make] = []
-        self._told: list[Record] = []  # what the ledger has not been given yet
         self._due = False
         self.failed = 0
 
@@ -54,14 +53,14 @@ class Recorder:
     def flush(self) -> None:
         """Tell the watchers now, then the ledger."""
         self._due = False
-        if self._ended:
-            self._tell()
-        if self._ledger is not None and self._told:
-            told, self._told = self._told, []
-            self._ledger.append(told)
+        self._tell()
 
     def _tell(self) -> None:
-        """Tell the watchers."""
+        """Tell the watchers, then the ledger; it writes what ended before the next flush together.
+
+        It is given them at once: what a thousand records take up is not in the caches any more
+        when the last of them has come.
+        """
         ended, self._ended = self._ended, []
         records = []
         for make in ended:
@@ -69,10 +68,11 @@ class Recorder:
                 records.append(make())
             except Exception:  # noqa: BLE001  a bug of one must not lose the others; it is counted
                 self.failed += 1
-        for watcher in self._watchers:
+        for watcher in self._watchers if records else ():
             try:
                 watcher(records)
             except Exception:  # noqa: BLE001  a watcher's bug must not fail an exchange; it is counted
                 self.failed += 1
         if self._ledger is not None:
-            self._told += [record for record in records if record.client is not None]
+            kept = [record for record in records if record.client is not None]
+            self._ledger.append(kept, more=self._due)
