@@ -86,19 +86,20 @@ class ChunkWalker:
                 at = self._line(piece, at)
             else:
                 found = _SIZE_LINE.match(piece, at)
-                if found is None or found[1].strip(b"0") == b"":
+                data = 0 if found is None else int(found[1], 16)
+                if found is None or data == 0:
                     at = self._line(piece, at)
                     continue
-                # The ordinary case: a size line in one piece.
+                start = found.end()
+                end = start + data
                 self.begun = True
-                self._left = int(found[1], 16) + 2
-                at = found.end()
-                end = at + self._left
-                if end <= size and piece[end - 2 : end] == b"\r\n":
-                    self.data_bytes += self._left - 2
+                if piece[end : end + 2] == b"\r\n":  # the ordinary case: all of a chunk
+                    self.data_bytes += data
                     if spans is not None:
-                        spans.append((at, end - 2))
-                    at, self._left = end, 0
+                        spans.append((start, end))
+                    at = end + 2
+                else:
+                    self._left, at = data + 2, start
         return at
 
     def _data(self, piece: bytes, at: int, size: int, spans: list[tuple[int, int]] | None) -> int:
