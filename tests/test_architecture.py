@@ -145,8 +145,9 @@ IMPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "edge/logs.py": (("passgate.core", "passgate.gateway.interfaces"), ("msgspec",)),
     "edge/installs.py": (("passgate.core", "passgate.gateway.interfaces"), ()),
     "edge/loop.py": ((), ("uvloop",)),
+    "edge/counts.py": (("passgate.core",), ()),
     "edge/metrics.py": (
-        ("passgate.__version__", "passgate.core", "passgate.gateway.interfaces"),
+        ("passgate.__version__", "passgate.core", "passgate.edge.counts"),
         ("prometheus_client",),
     ),
     "edge/price_child.py": ((), ("genai_prices",)),

@@ -37,9 +37,10 @@ from passgate.core.settings import (
 )
 from passgate.core.upstreams import upstream_of
 from passgate.core.vitals import Spent
-from passgate.edge import loop, prices
+from passgate.edge import loop, metrics, prices
 from passgate.edge.clock import SystemClock
 from passgate.edge.codings import decoder_for
+from passgate.edge.counts import RecordCounts
 from passgate.edge.credentials import lists_keys, open_source
 from passgate.edge.descriptors import Descriptors
 from passgate.edge.gemini_keys import Keyring, salt_of
@@ -51,7 +52,6 @@ from passgate.edge.ledger_report import LedgerReport as LedgerReport
 from passgate.edge.ledger_sql import FILE_NAME
 from passgate.edge.ledger_sqlite import LedgerUnusable, SqliteLedger
 from passgate.edge.logs import LogLines
-from passgate.edge.metrics import Metrics
 from passgate.edge.prices import PriceLookup
 from passgate.edge.wire import Listener, Outbox, Pool
 from passgate.gateway import interfaces
@@ -170,9 +170,9 @@ class App:
         if self._log_fd is not None:
             self._log = LogLines(self._log_fd, settings.log_format)
             self._watchers.append(self._log)
-        self._metrics = Metrics()
+        self._counts = RecordCounts()
         self._feed = Feed(running.call_later)
-        self._watchers += [self._metrics, self._feed]
+        self._watchers += [self._counts, self._feed]
         book = PriceBook(self._notice)
         book.goes_by(_price_lists(settings), settings.overrides)
         self._prices = PriceLookup(book, self._tasks, self._late_prices, self._notice)
@@ -222,7 +222,7 @@ class App:
             self._clock.monotonic,
             self._standing.vitals,
             self._standing.running,
-            self._metrics.totals,
+            self._counts.totals,
         )
         self._site = Site(
             settings.admin, self._readiness, self._scrape, self._feed, self._glance(settings)
@@ -401,7 +401,7 @@ class App:
 
     def _late_prices(self, prices: Prices) -> None:
         """Take the prices of records that had been handed on without one."""
-        self._metrics.late(prices)
+        self._counts.late(prices)
         if self.ledger is not None:
             self.ledger.reprice(prices)
 
@@ -443,7 +443,7 @@ class App:
     # How things stand, for who asks at the operator's listener.
 
     async def _scrape(self, accept: str) -> tuple[str, bytes]:
-        work = self._metrics.scrape(self._standing.vitals(), accept)
+        work = metrics.scrape(self._counts, self._standing.vitals(), accept)
         scrape: asyncio.Task[tuple[str, bytes]] = self._tasks.start(work, "metrics")
         return await scrape
 

@@ -22,7 +22,8 @@ from passgate.core.gemini.keys import Counts
 from passgate.core.pricing import Price
 from passgate.core.ratelimits import Headroom
 from passgate.core.vitals import LedgerState, PoolState, UpstreamState, Vitals
-from passgate.edge.metrics import Metrics
+from passgate.edge import metrics
+from passgate.edge.counts import RecordCounts
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
@@ -62,10 +63,10 @@ def record(**said: Any) -> Record:
 
 
 async def families(
-    metrics: Metrics, vitals: Vitals | None = None, accept: str = ""
+    counts: RecordCounts, vitals: Vitals | None = None, accept: str = ""
 ) -> dict[str, Metric]:
     """Return what a scrape says, as the library's own parser reads it."""
-    media_type, text = await metrics.scrape(vitals or Vitals(), accept)
+    media_type, text = await metrics.scrape(counts, vitals or Vitals(), accept)
     parse = openmetrics if media_type.startswith("application/openmetrics") else prometheus
     return {family.name: family for family in parse(text.decode())}
 
@@ -81,10 +82,10 @@ def values(family: Metric, *labels: str) -> dict[tuple[str, ...], float]:
 
 async def test_every_metric_is_documented() -> None:
     """Each metric stands in the page with its type and labels, and none that is not there."""
-    metrics = Metrics()
-    metrics([record(usage="final", input_tokens=1), record(client=None, error="key")])
+    counts = RecordCounts()
+    counts([record(usage="final", input_tokens=1), record(client=None, error="key")])
     got = {}
-    for family in (await families(metrics, FULL)).values():
+    for family in (await families(counts, FULL)).values():
         counter = family.type == "counter"
         labels = set().union(*(sample.labels for sample in family.samples)) - {"le"}
         got[family.name + "_total" * counter] = (family.type, labels)
@@ -102,11 +103,11 @@ async def test_every_metric_is_documented() -> None:
 
 async def test_requests() -> None:
     """Exchanges are counted by client, upstream, route, class of status and ending."""
-    metrics = Metrics()
-    metrics([record(), record(status=429), record(client="dev", ending=Ending.CLIENT_LEFT)])
-    metrics([record(), record(upstream=None, route=None, status=403, ending=Ending.REFUSED)])
+    counts = RecordCounts()
+    counts([record(), record(status=429), record(client="dev", ending=Ending.CLIENT_LEFT)])
+    counts([record(), record(upstream=None, route=None, status=403, ending=Ending.REFUSED)])
     got = values(
-        (await families(metrics))["passgate_requests"],
+        (await families(counts))["passgate_requests"],
         *("client", "upstream", "route", "status", "ending"),
     )
 
@@ -135,9 +136,9 @@ ERRORS = {
 @pytest.mark.parametrize(("said", "expected"), ERRORS.values(), ids=ERRORS.keys())
 async def test_errors(said: dict[str, Any], expected: set[tuple[str, ...]]) -> None:
     """An error is counted once, by who gave cause and a code of a fixed list."""
-    metrics = Metrics()
-    metrics([record(**said)])
-    got = values((await families(metrics))["passgate_errors"], "source", "code", "upstream")
+    counts = RecordCounts()
+    counts([record(**said)])
+    got = values((await families(counts))["passgate_errors"], "source", "code", "upstream")
 
     assert dict.fromkeys(expected, 1.0) == got
 
@@ -153,9 +154,9 @@ def every_code() -> Iterator[str]:
 
 async def test_every_fault_has_a_source() -> None:
     """No code of ours is a stranger to the metrics."""
-    metrics = Metrics()
-    metrics([record(error=code) for code in every_code()])
-    got = values((await families(metrics))["passgate_errors"], "source", "code", "upstream")
+    counts = RecordCounts()
+    counts([record(error=code) for code in every_code()])
+    got = values((await families(counts))["passgate_errors"], "source", "code", "upstream")
 
     assert "other" not in {code for _, code, _ in got}
     assert {code for _, code, _ in got} == set(every_code())
@@ -163,9 +164,9 @@ async def test_every_fault_has_a_source() -> None:
 
 async def test_unknown_callers() -> None:
     """A request of nobody known is counted by its code alone."""
-    metrics = Metrics()
-    metrics([record(client=None, status=401, error="key", upstream=None)] * 3)
-    got = await families(metrics)
+    counts = RecordCounts()
+    counts([record(client=None, status=401, error="key", upstream=None)] * 3)
+    got = await families(counts)
 
     assert {("key",): 3.0} == values(got["passgate_unknown_callers"], "code")
     assert [] == got["passgate_requests"].samples + got["passgate_errors"].samples
@@ -173,8 +174,8 @@ async def test_unknown_callers() -> None:
 
 async def test_usage() -> None:
     """Tokens are counted each in one bucket, cost in dollars; no price is not a price of 0."""
-    metrics = Metrics()
-    metrics(
+    counts = RecordCounts()
+    counts(
         [
             record(
                 usage="final",
@@ -190,7 +191,7 @@ async def test_usage() -> None:
             record(),
         ]
     )
-    got, who = await families(metrics), ("client", "upstream", "route")
+    got, who = await families(counts), ("client", "upstream", "route")
     tokens = values(got["passgate_tokens"], *who, "bucket")
     here = ("ci", "anthropic", "*")
 
@@ -208,14 +209,14 @@ async def test_usage() -> None:
 
 async def test_late_prices() -> None:
     """A price that is found later is counted then, once; what has none is counted as such."""
-    metrics = Metrics()
+    counts = RecordCounts()
     names = ("a", "b", "c")
-    metrics([pending(name) for name in names])
-    before = await families(metrics)
+    counts([pending(name) for name in names])
+    before = await families(counts)
     for _ in range(2):
-        metrics.late({"a": Price(500_000_000, "exact"), "b": Price(None, "unknown")})
-        metrics.late({"nobody": Price(1, "exact")})
-    after = await families(metrics)
+        counts.late({"a": Price(500_000_000, "exact"), "b": Price(None, "unknown")})
+        counts.late({"nobody": Price(1, "exact")})
+    after = await families(counts)
 
     for name, first, then in (("cost_dollars", 0.0, 0.5), ("unpriced", 0.0, 1.0)):
         family = f"passgate_{name}"
@@ -232,9 +233,9 @@ def pending(id_: str) -> Record:
 
 async def test_times() -> None:
     """Spans are counted in seconds for what reached an upstream; unknown ones are not."""
-    metrics = Metrics()
-    metrics([record(), record(stream=True, first_token_ms=900.0), record(attempts=0)])
-    got = await families(metrics)
+    counts = RecordCounts()
+    counts([record(), record(stream=True, first_token_ms=900.0), record(attempts=0)])
+    got = await families(counts)
     count = {
         (name, sample.labels["stream"]): sample.value
         for name, family in got.items()
@@ -256,9 +257,9 @@ async def test_times() -> None:
 @given(st.lists(st.floats(0, 4e6), min_size=1, max_size=30))
 async def test_buckets(spans_ms: list[float]) -> None:
     """A bucket holds what took at most its bound, for every bound."""
-    metrics = Metrics()
-    metrics([record(duration_ms=span) for span in spans_ms])
-    family = (await families(metrics))["passgate_duration_seconds"]
+    counts = RecordCounts()
+    counts([record(duration_ms=span) for span in spans_ms])
+    family = (await families(counts))["passgate_duration_seconds"]
     for sample in family.samples:
         if sample.name.endswith("_bucket"):
             bound_s = float(sample.labels["le"])
@@ -267,16 +268,16 @@ async def test_buckets(spans_ms: list[float]) -> None:
 
 async def test_repeats() -> None:
     """What was sent twice is counted as one repeat."""
-    metrics = Metrics()
-    metrics([record(attempts=2), record(attempts=3), record()])
-    got = await families(metrics, FULL)
+    counts = RecordCounts()
+    counts([record(attempts=2), record(attempts=3), record()])
+    got = await families(counts, FULL)
 
     assert {("anthropic",): 3.0} == values(got["passgate_upstream_repeats"], "upstream")
 
 
 async def test_state() -> None:
     """How things stand is told as it is at the scrape."""
-    got = await families(Metrics(), FULL)
+    got = await families(RecordCounts(), FULL)
 
     assert {(): 1.0} == values(got["passgate_in_flight"])
     assert {(): 8.0} == values(got["passgate_ledger_lost_records"])
@@ -295,7 +296,7 @@ async def test_state() -> None:
 
 async def test_no_ledger() -> None:
     """Where records are kept nowhere there is nothing to say of a ledger."""
-    assert [] == [name for name in await families(Metrics()) if "ledger" in name]
+    assert [] == [name for name in await families(RecordCounts()) if "ledger" in name]
 
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
@@ -311,10 +312,10 @@ ACCEPTED = {
 @pytest.mark.parametrize(("accept", "expected"), ACCEPTED.values(), ids=ACCEPTED.keys())
 async def test_formats(accept: str, expected: str) -> None:
     """OpenMetrics is for who asks for it; both say the same, and each is whole."""
-    metrics = Metrics()
-    metrics([record(usage="final", input_tokens=1)])
-    media_type, text = await metrics.scrape(FULL, accept)
-    plain, got = await families(metrics, FULL), await families(metrics, FULL, accept)
+    counts = RecordCounts()
+    counts([record(usage="final", input_tokens=1)])
+    media_type, text = await metrics.scrape(counts, FULL, accept)
+    plain, got = await families(counts, FULL), await families(counts, FULL, accept)
 
     assert media_type.startswith(expected)
     assert text.endswith(b"# EOF\n") == (b"# EOF" in text) == ("openmetrics" in media_type)
@@ -325,10 +326,10 @@ async def test_formats(accept: str, expected: str) -> None:
 
 async def test_totals() -> None:
     """What each client did is summed over its routes."""
-    metrics = Metrics()
-    metrics([record(usage="final", input_tokens=2, cache_read_tokens=3, output_tokens=4)])
-    metrics([record(route="x", status=500), record(client="dev")])
-    ci, dev = metrics.totals()
+    counts = RecordCounts()
+    counts([record(usage="final", input_tokens=2, cache_read_tokens=3, output_tokens=4)])
+    counts([record(route="x", status=500), record(client="dev")])
+    ci, dev = counts.totals()
 
     assert ("ci", 2, 1, 5, 4, 0, 1) == (
         *(ci.name, ci.requests, ci.errors, ci.input_tokens, ci.output_tokens),

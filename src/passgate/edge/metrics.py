@@ -1,7 +1,6 @@
-"""A watcher that counts, and what a scrape of ``/metrics`` says.
+"""What a scrape of ``/metrics`` says: what was counted, and how things stand.
 
-Counting is plain integers, added to once per record after its exchange has ended. The
-library only writes the text, and is loaded by the first scrape, in a thread: 35 ms that
+The library only writes the text, and is loaded by the first scrape, in a thread: 35 ms that
 nobody pays for who does not ask. docs/metrics.md describes every metric.
 
 A series exists for what the operator named (clients, upstreams, routes) and for words of
@@ -12,346 +11,122 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from passgate import __version__
-from passgate.core.exchange import Record
-from passgate.core.pricing import PENDING, Price
-from passgate.core.vitals import Totals, UpstreamState, Vitals
+from passgate.core.vitals import UpstreamState, Vitals
+from passgate.edge.counts import RecordCounts, Spans
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-# Who gave cause, by the code of the fault; an upstream's own error has its status as code.
-_SOURCES = {
-    "key": "client",
-    "scope": "client",
-    "route": "client",
-    "request": "client",
-    "size": "client",
-    "http": "client",
-    "limit": "client",
-    "budget": "client",
-    "busy": "gateway",
-    "credential": "gateway",
-    "internal": "gateway",
-    "upstream": "upstream",
-    "timeout": "upstream",
-}
-_TOLD_STATUSES = frozenset(
-    {400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504, 529}
-)
-_FIRST_ERROR = 400
-_NO_STATUS = 600
-_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
-
-# What a model takes: from a cached hello to half an hour of thinking.
-_DURATION_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
-_FIRST_S = (0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600)
-# What passgate itself may take, before it asks upstream.
-_QUEUED_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 10)
-
-_MOST_PENDING = 10_000
 _NUSD = 1_000_000_000
 _MS = 1000
-
 _K = TypeVar("_K", bound=tuple[str, ...])
 _OPENMETRICS = "application/openmetrics-text"
 _END, _TYPE = b"# EOF\n", b"# TYPE "
 _PIECE_SAMPLES = 100
 
 
-# What is the same in records that are counted together, and what is summed up in them.
-_kind_of = attrgetter(
-    *("client", "upstream", "route", "status", "ending", "error", "usage", "stream", "attempts")
-)
-_numbers_of = attrgetter(
-    *("bytes_up", "bytes_down"),
-    *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens"),
-    *("cache_write_1h_tokens", "thinking_tokens", "cost_nusd"),
-)
-_spans_of = attrgetter("queued_ms", "ttfb_ms", "first_token_ms", "duration_ms")
+async def scrape(counts: RecordCounts, vitals: Vitals, accept: str) -> tuple[str, bytes]:
+    """Return media type and text of all metrics.
+
+    In pieces, with a turn of the loop in between: no exchange waits for all of it.
+
+    Args:
+        counts: What was counted.
+        vitals: How things stand.
+        accept: The asker's ``Accept``, which may prefer OpenMetrics.
+    """
+    encode, media_type = await asyncio.to_thread(_encoder, accept)
+    texts = []
+    for family in _families(counts, vitals):
+        for piece in _pieces(family):
+            text = encode(piece).removesuffix(_END)
+            texts.append(text if piece.first else text.partition(_TYPE)[2].partition(b"\n")[2])
+            await asyncio.sleep(0)
+    if media_type.startswith(_OPENMETRICS):
+        texts.append(_END)
+    return media_type, b"".join(texts)
 
 
-class _Tally:
-    """What was counted of one client on one route."""
+def _families(counts: RecordCounts, vitals: Vitals) -> Iterator[Metric]:
+    yield from _traffic(counts)
+    yield from _spans(counts)
+    yield from _state(vitals)
+    yield from _upstreams(vitals.upstreams, counts.repeats)
+    yield from _process(vitals)
 
-    __slots__ = (
-        "bytes_down",
-        "bytes_up",
-        "cache_read",
-        "cache_write_1h",
-        "cache_write_5m",
-        "cost_nusd",
-        "errors",
-        "input",
-        "output",
-        "requests",
-        "thinking",
-        "unpriced",
-        "usage",
+
+def _traffic(counts: RecordCounts) -> Iterator[Metric]:
+    sums = counts.sums
+    who = ("client", "upstream", "route")
+    yield _counter(
+        "passgate_requests_total",
+        "Exchanges of known clients that have ended.",
+        (*who, "status", "ending"),
+        {(*k, *seen): n for k, t in sums.items() for seen, n in t.requests.items()},
+    )
+    yield _counter(
+        "passgate_unknown_callers_total",
+        "Requests refused before a client was known, by the code of the refusal.",
+        ("code",),
+        {(code,): n for code, n in counts.unknown.items()},
+    )
+    yield _counter(
+        "passgate_errors_total",
+        "Exchanges that failed, by who gave cause and a code.",
+        ("source", "code", "upstream"),
+        counts.errors,
+    )
+    yield _counter(
+        "passgate_body_bytes_total",
+        "Bytes of bodies: up is from clients, down is to clients.",
+        (*who, "direction"),
+        {(*k, "up"): t.bytes_up for k, t in sums.items()}
+        | {(*k, "down"): t.bytes_down for k, t in sums.items()},
+    )
+    yield _counter(
+        "passgate_tokens_total",
+        "Tokens, as the upstream told them; each token is in one bucket.",
+        (*who, "bucket"),
+        {(*k, bucket): n for k, t in sums.items() if t.usage for bucket, n in t.buckets().items()},
+    )
+    metered = {k: t for k, t in sums.items() if t.usage}
+    yield _counter(
+        "passgate_thinking_tokens_total",
+        "Output tokens spent on thinking, where the upstream told them apart.",
+        who,
+        {k: t.thinking for k, t in metered.items()},
+    )
+    yield _counter(
+        "passgate_metered_total",
+        "Exchanges with usage: final is what the upstream told, partial was cut before.",
+        (*who, "usage"),
+        {(*k, usage): n for k, t in metered.items() for usage, n in t.usage.items()},
+    )
+    yield _counter(
+        "passgate_cost_dollars_total",
+        "Cost at list prices in US dollars, of exchanges whose price is known.",
+        who,
+        {k: t.cost_nusd / _NUSD for k, t in metered.items()},
+    )
+    yield _counter(
+        "passgate_unpriced_total",
+        "Exchanges with usage whose model has no price.",
+        who,
+        {k: t.unpriced for k, t in metered.items()},
     )
 
-    def __init__(self) -> None:
-        self.bytes_up = self.bytes_down = self.cost_nusd = self.unpriced = self.thinking = 0
-        self.input = self.output = 0
-        self.cache_read = self.cache_write_5m = self.cache_write_1h = 0
-        self.errors = 0
-        self.requests: dict[tuple[str, str], int] = {}  # by status class and ending
-        self.usage: dict[str, int] = {}
 
-    def buckets(self) -> dict[str, int]:
-        """Return tokens by bucket; each is in one."""
-        return {
-            "input": self.input,
-            "output": self.output,
-            "cache_read": self.cache_read,
-            "cache_write_5m": self.cache_write_5m,
-            "cache_write_1h": self.cache_write_1h,
-        }
-
-
-class _Spans:
-    """A histogram: how many were within each bound, and their sum."""
-
-    __slots__ = ("bounds", "counts", "place_of", "total_ms")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.place_of = partial(bisect_left, [bound * _MS for bound in bounds])
-        self.counts = [0] * (len(bounds) + 1)
-        self.total_ms = 0.0
-
-    def add(self, spans_ms: Sequence[float | None]) -> None:
-        """Count *spans_ms*, of which some may not be known."""
-        known = [span for span in spans_ms if span is not None] if None in spans_ms else spans_ms
-        self.total_ms += sum(known)  # type: ignore[arg-type]  # None is taken out
-        places = list(map(self.place_of, known))
-        for place in set(places):
-            self.counts[place] += places.count(place)
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Return every bound with how many were within it, ``+Inf`` last."""
-        found, within = [], 0
-        for bound, count in zip(
-            (*map(str, map(float, self.bounds)), "+Inf"), self.counts, strict=True
-        ):
-            within += count
-            found.append((bound, float(within)))
-        return found
-
-
-class _Times:
-    """The histograms of one upstream, for streams or for the rest."""
-
-    __slots__ = ("duration", "first_token", "queued", "ttfb")
-
-    def __init__(self) -> None:
-        self.queued = _Spans(_QUEUED_S)
-        self.ttfb = _Spans(_FIRST_S)
-        self.first_token = _Spans(_FIRST_S)
-        self.duration = _Spans(_DURATION_S)
-
-
-class Metrics:
-    """Count every record; say what was counted, and how things stand."""
-
-    def __init__(self) -> None:
-        self._tallies: dict[tuple[str, str, str], _Tally] = {}
-        self._times: dict[tuple[str, bool], _Times] = {}
-        self._errors: dict[tuple[str, str, str], int] = {}
-        self._unknown: dict[str, int] = {}
-        self._repeats: dict[str, int] = {}
-        self._pending: dict[str, _Tally] = {}  # by record, what its price will be added to
-
-    def __call__(self, records: Sequence[Record]) -> None:
-        """Count *records*, those that are alike together: what they sum up to is one call each."""
-        alike: defaultdict[tuple[object, ...], list[Record]] = defaultdict(list)
-        for record in records:
-            alike[_kind_of(record)].append(record)
-        for group in alike.values():
-            client = group[0].client
-            if client is None:
-                code = _code(group[0])
-                self._unknown[code] = self._unknown.get(code, 0) + len(group)
-            else:
-                self._count(group, client)
-
-    def _count(self, group: Sequence[Record], client: str) -> None:
-        """Count records of one kind."""
-        first, times = group[0], len(group)
-        upstream, status = first.upstream or "", first.status or 0
-        key = (client, upstream, first.route or "")
-        tally = self._tallies.get(key)
-        if tally is None:
-            tally = self._tallies[key] = _Tally()
-        seen = (_class(status), first.ending.value)
-        tally.requests[seen] = tally.requests.get(seen, 0) + times
-        up, down, *consumed, costs = zip(*map(_numbers_of, group), strict=True)
-        tally.bytes_up += sum(up)
-        tally.bytes_down += sum(down)
-        if first.usage != "none":
-            tally.usage[first.usage] = tally.usage.get(first.usage, 0) + times
-            _count_tokens(consumed, tally)
-            tally.cost_nusd += sum(filter(None, costs))
-            if None in costs:
-                self._count_unpriced(group, tally)
-        if first.attempts:
-            self._time(group, upstream)
-            if first.attempts > 1:
-                repeats = (first.attempts - 1) * times
-                self._repeats[upstream] = self._repeats.get(upstream, 0) + repeats
-        if first.error is not None or status >= _FIRST_ERROR:
-            code = _code(first)
-            error = (_SOURCES.get(code, "upstream"), code, upstream)
-            tally.errors += times
-            self._errors[error] = self._errors.get(error, 0) + times
-
-    def _count_unpriced(self, group: Sequence[Record], tally: _Tally) -> None:
-        for record in group:
-            if record.price_status == PENDING and len(self._pending) < _MOST_PENDING:
-                self._pending[record.id] = tally
-            elif record.price_status != PENDING and record.cost_nusd is None:
-                tally.unpriced += 1
-
-    def _time(self, group: Sequence[Record], upstream: str) -> None:
-        key = (upstream, group[0].stream)
-        times = self._times.get(key)
-        if times is None:
-            times = self._times[key] = _Times()
-        queued, ttfb, first_token, duration = zip(*map(_spans_of, group), strict=True)
-        times.queued.add(queued)
-        times.ttfb.add(ttfb)
-        times.first_token.add(first_token)
-        times.duration.add(duration)
-
-    def late(self, prices: Mapping[str, Price]) -> None:
-        """Count prices that were found after their record was counted, by its id."""
-        for id_, price in prices.items():
-            tally = self._pending.pop(id_, None)
-            if tally is not None:
-                _count_cost(price.cost_nusd, price.status, tally)
-
-    def totals(self) -> tuple[Totals, ...]:
-        """Return what each client did, by name."""
-        found: dict[str, Totals] = {}
-        for (client, _, _), tally in sorted(self._tallies.items()):
-            so_far = found.get(client, Totals(client))
-            found[client] = Totals(
-                client,
-                so_far.requests + sum(tally.requests.values()),
-                so_far.errors + tally.errors,
-                so_far.input_tokens + sum(tally.buckets().values()) - tally.output,
-                so_far.output_tokens + tally.output,
-                so_far.cost_nusd + tally.cost_nusd,
-                so_far.unpriced + tally.unpriced,
-            )
-        return tuple(found.values())
-
-    async def scrape(self, vitals: Vitals, accept: str) -> tuple[str, bytes]:
-        """Return media type and text of all metrics.
-
-        In pieces, with a turn of the loop in between: no exchange waits for all of it.
-
-        Args:
-            vitals: How things stand.
-            accept: The asker's ``Accept``, which may prefer OpenMetrics.
-        """
-        encode, media_type = await asyncio.to_thread(_encoder, accept)
-        texts = []
-        for family in self._families(vitals):
-            for piece in _pieces(family):
-                text = encode(piece).removesuffix(_END)
-                texts.append(text if piece.first else text.partition(_TYPE)[2].partition(b"\n")[2])
-                await asyncio.sleep(0)
-        if media_type.startswith(_OPENMETRICS):
-            texts.append(_END)
-        return media_type, b"".join(texts)
-
-    def _families(self, vitals: Vitals) -> Iterator[Metric]:
-        yield from self._traffic()
-        yield from self._spans()
-        yield from _state(vitals)
-        yield from _upstreams(vitals.upstreams, self._repeats)
-        yield from _process(vitals)
-
-    def _traffic(self) -> Iterator[Metric]:
-        tallies = self._tallies
-        who = ("client", "upstream", "route")
-        yield _counter(
-            "passgate_requests_total",
-            "Exchanges of known clients that have ended.",
-            (*who, "status", "ending"),
-            {(*k, *seen): n for k, t in tallies.items() for seen, n in t.requests.items()},
+def _spans(counts: RecordCounts) -> Iterator[Metric]:
+    for name, told, attribute in _SPANS:
+        yield _histogram(
+            name,
+            told,
+            {key: getattr(times, attribute) for key, times in counts.times.items()},
         )
-        yield _counter(
-            "passgate_unknown_callers_total",
-            "Requests refused before a client was known, by the code of the refusal.",
-            ("code",),
-            {(code,): n for code, n in self._unknown.items()},
-        )
-        yield _counter(
-            "passgate_errors_total",
-            "Exchanges that failed, by who gave cause and a code.",
-            ("source", "code", "upstream"),
-            self._errors,
-        )
-        yield _counter(
-            "passgate_body_bytes_total",
-            "Bytes of bodies: up is from clients, down is to clients.",
-            (*who, "direction"),
-            {(*k, "up"): t.bytes_up for k, t in tallies.items()}
-            | {(*k, "down"): t.bytes_down for k, t in tallies.items()},
-        )
-        yield _counter(
-            "passgate_tokens_total",
-            "Tokens, as the upstream told them; each token is in one bucket.",
-            (*who, "bucket"),
-            {
-                (*k, bucket): n
-                for k, t in tallies.items()
-                if t.usage
-                for bucket, n in t.buckets().items()
-            },
-        )
-        metered = {k: t for k, t in tallies.items() if t.usage}
-        yield _counter(
-            "passgate_thinking_tokens_total",
-            "Output tokens spent on thinking, where the upstream told them apart.",
-            who,
-            {k: t.thinking for k, t in metered.items()},
-        )
-        yield _counter(
-            "passgate_metered_total",
-            "Exchanges with usage: final is what the upstream told, partial was cut before.",
-            (*who, "usage"),
-            {(*k, usage): n for k, t in metered.items() for usage, n in t.usage.items()},
-        )
-        yield _counter(
-            "passgate_cost_dollars_total",
-            "Cost at list prices in US dollars, of exchanges whose price is known.",
-            who,
-            {k: t.cost_nusd / _NUSD for k, t in metered.items()},
-        )
-        yield _counter(
-            "passgate_unpriced_total",
-            "Exchanges with usage whose model has no price.",
-            who,
-            {k: t.unpriced for k, t in metered.items()},
-        )
-
-    def _spans(self) -> Iterator[Metric]:
-        for name, told, attribute in _SPANS:
-            yield _histogram(
-                name,
-                told,
-                {key: getattr(times, attribute) for key, times in self._times.items()},
-            )
 
 
 _SPANS = (
@@ -516,40 +291,6 @@ def _process(vitals: Vitals) -> Iterator[Metric]:
     yield from ProcessCollector(registry=None).collect()
 
 
-def _count_tokens(consumed: Sequence[Sequence[int | None]], tally: _Tally) -> None:
-    input_, output, cache_read, cache_write_5m, cache_write_1h, thinking = (
-        sum(filter(None, counts)) for counts in consumed
-    )
-    tally.input += input_
-    tally.output += output
-    tally.cache_read += cache_read
-    tally.cache_write_5m += cache_write_5m
-    tally.cache_write_1h += cache_write_1h
-    tally.thinking += thinking
-
-
-def _count_cost(cost_nusd: int | None, status: str | None, tally: _Tally) -> None:
-    if cost_nusd is not None:
-        tally.cost_nusd += cost_nusd
-    elif status != PENDING:
-        tally.unpriced += 1
-
-
-def _class(status: int) -> str:
-    return _CLASSES[status // 100] if status < _NO_STATUS else "none"
-
-
-def _code(record: Record) -> str:
-    """Return why it failed: our own code, or the upstream's status, from a closed set."""
-    if record.error is not None:
-        return record.error if record.error in _SOURCES else "other"
-    status = record.status or 0
-    return str(status) if status in _TOLD_STATUSES else _class(status)
-
-
-# The text. Everything below runs while somebody scrapes.
-
-
 class Encode(Protocol):
     """Writes what a collector collects."""
 
@@ -613,7 +354,7 @@ def _gauge(name: str, told: str, value: float) -> Metric:
     return _gauges(name, told, (), {(): value})
 
 
-def _histogram(name: str, told: str, values: Mapping[tuple[str, bool], _Spans]) -> Metric:
+def _histogram(name: str, told: str, values: Mapping[tuple[str, bool], Spans]) -> Metric:
     from prometheus_client.metrics_core import HistogramMetricFamily
 
     family = HistogramMetricFamily(name, told, labels=("upstream", "stream"))
