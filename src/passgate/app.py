@@ -178,7 +178,7 @@ class App:
         self._prices = PriceLookup(book, self._tasks, self._late_prices, self._notice)
         # The pricer goes first, so that whoever is told next is told the cost as well.
         watchers: list[Watcher] = [self._prices, *self._watchers]
-        self._recorder = Recorder(watchers, running.call_later, self.ledger)
+        self._recorder = Recorder(watchers, running.call_later, self.ledger, self._report)
         self._readiness = Readiness(self._problems, self._warnings)
         self._installs = self._open_installs(settings.state_dir)
         meters = Meters(decoder_for, self._clock.monotonic)

@@ -109,12 +109,13 @@ def test_watcher_that_fails() -> None:
         raise ValueError
 
     ids: list[str] = []
-    recorder = Recorder([fails, told(ids), fails], Later())
+    bugs: list[Exception] = []
+    recorder = Recorder([fails, told(ids), fails], Later(), on_bug=bugs.append)
     for number in range(2):
         recorder.put(partial(record, number))
         recorder.flush()
 
-    assert (["0", "1"], 4) == (ids, recorder.failed)
+    assert (["0", "1"], 4, [ValueError]) == (ids, recorder.failed, [*map(type, bugs)])
 
 
 def test_record_that_cannot_be_made() -> None:
@@ -124,12 +125,13 @@ def test_record_that_cannot_be_made() -> None:
         raise ValueError
 
     ids: list[str] = []
-    recorder = Recorder([told(ids)], Later())
+    bugs: list[Exception] = []
+    recorder = Recorder([told(ids)], Later(), on_bug=bugs.append)
     for make in (partial(record, 1), fails, partial(record, 2)):
         recorder.put(make)
     recorder.flush()
 
-    assert (["1", "2"], 1) == (ids, recorder.failed)
+    assert (["1", "2"], 1, [ValueError]) == (ids, recorder.failed, [*map(type, bugs)])
 
 
 def test_ledger(tmp_path: Path) -> None:

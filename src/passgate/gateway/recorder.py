@@ -26,17 +26,23 @@ class Recorder:
         watchers: Whom to tell.
         later: Calls a function after so many seconds; the loop's ``call_later``.
         ledger: Where the records of known callers are kept, or None for nowhere.
+        on_bug: Told of the first exception of a watcher or a record; all are counted.
 
     Attributes:
         failed: How often a watcher raised, or a record could not be made.
     """
 
     def __init__(
-        self, watchers: Sequence[Watcher], later: Later, ledger: Ledger | None = None
+        self,
+        watchers: Sequence[Watcher],
+        later: Later,
+        ledger: Ledger | None = None,
+        on_bug: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._watchers = tuple(watchers)
         self._later = later
         self._ledger = ledger
+        self._on_bug = on_bug
         self._ended: list[Make] = []
         self._due = False
         self.failed = 0
@@ -66,13 +72,18 @@ class Recorder:
         for make in ended:
             try:
                 records.append(make())
-            except Exception:  # noqa: BLE001  a bug of one must not lose the others; it is counted
-                self.failed += 1
+            except Exception as error:  # noqa: BLE001  a bug of one must not lose the others
+                self._fails(error)
         for watcher in self._watchers if records else ():
             try:
                 watcher(records)
-            except Exception:  # noqa: BLE001  a watcher's bug must not fail an exchange; it is counted
-                self.failed += 1
+            except Exception as error:  # noqa: BLE001  nor may a watcher's fail an exchange
+                self._fails(error)
         if self._ledger is not None:
             kept = [record for record in records if record.client is not None]
             self._ledger.append(kept, more=self._due)
+
+    def _fails(self, error: Exception) -> None:
+        self.failed += 1
+        if self.failed == 1:
+            self._on_bug(error)
