@@ -114,6 +114,7 @@ IMPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "__main__.py": (("passgate.cli.main",), ()),
     "app.py": (_EVERYTHING, ()),
     "probe.py": (_EVERYTHING, ()),
+    "snapshots.py": (_EVERYTHING, ()),
     "standing.py": (_EVERYTHING, ()),
     "core/": (("passgate.core",), ("msgspec",)),
     "config/": (("passgate.config", "passgate.core"), ()),
@@ -150,6 +151,7 @@ IMPORTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("passgate.__version__", "passgate.core", "passgate.edge.counts"),
         ("prometheus_client",),
     ),
+    "edge/tasks.py": (("passgate.core",), ()),
     "edge/price_child.py": ((), ("genai_prices",)),
     "edge/prices.py": (("passgate.core", "passgate.gateway.interfaces"), ("msgspec",)),
     "edge/wire/": (
@@ -364,7 +366,7 @@ def test_chance() -> None:
     """Ids and keys are made at the edges, and only from the system's own source."""
     makes = found("secrets.token_hex", "secrets.token_urlsafe", "secrets.token_bytes", "uuid.uuid4")
 
-    assert {"app.py", "cli/keys.py", "cli/simulated.py"} == makes
+    assert {"app.py", "snapshots.py", "cli/keys.py", "cli/simulated.py"} == makes
     assert found("random") == set()
 
 
@@ -375,7 +377,7 @@ def test_tasks() -> None:
         "probe.py",  # its tasks end with the command
     }
 
-    assert {"app.py"} == starts - exceptions
+    assert {"edge/tasks.py"} == starts - exceptions
 
 
 def test_no_print() -> None:
@@ -505,6 +507,7 @@ def test_hot_path_is_short() -> None:
 _OF_THE_GATEWAY = (
     "app.py",
     "probe.py",
+    "snapshots.py",
     "standing.py",
     "core/",
     "config/",

@@ -1,6 +1,6 @@
 """The composition root: settings become a running gateway; reload, drain, stop.
 
-Nothing else makes objects that live; nothing here decides about an exchange.
+Objects that live are made here, and in ``snapshots``; nothing here decides about an exchange.
 """
 
 from __future__ import annotations
@@ -13,37 +13,30 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from passgate import __version__
 from passgate.admin.glance import Glance
 from passgate.admin.live import Feed, Sources
 from passgate.admin.site import Site
 from passgate.config import PLAN_NOTICE, ConfigError
-from passgate.core import routing
-from passgate.core.auth import Client
 from passgate.core.credential import PLAN_TOKEN_PREFIX
-from passgate.core.faults import Refused
 from passgate.core.pricebook import PriceBook, Prices
 from passgate.core.pricing import ANTHROPIC, GOOGLE, PENDING, Key, Price, Schedule
 from passgate.core.report import Row
 from passgate.core.settings import (
-    ClientSettings,
     LedgerSettings,
     Listen,
     Settings,
     UpstreamKind,
-    UpstreamSettings,
 )
-from passgate.core.upstreams import upstream_of
 from passgate.core.vitals import Spent
 from passgate.edge import loop, metrics, prices
 from passgate.edge.clock import SystemClock
 from passgate.edge.codings import decoder_for
 from passgate.edge.counts import RecordCounts
-from passgate.edge.credentials import lists_keys, open_source
 from passgate.edge.descriptors import Descriptors
-from passgate.edge.gemini_keys import Keyring, salt_of
+from passgate.edge.gemini_keys import salt_of
 from passgate.edge.installs import FILE_NAME as INSTALLS_FILE
 from passgate.edge.installs import Installs
 from passgate.edge.ledger_file import LedgerFile as LedgerFile
@@ -53,12 +46,12 @@ from passgate.edge.ledger_sql import FILE_NAME
 from passgate.edge.ledger_sqlite import LedgerUnusable, SqliteLedger
 from passgate.edge.logs import LogLines
 from passgate.edge.prices import PriceLookup
-from passgate.edge.wire import Listener, Outbox, Pool
-from passgate.gateway import interfaces
+from passgate.edge.tasks import TaskOwner
+from passgate.edge.wire import Listener, Outbox
 from passgate.gateway.admission import Admission
 from passgate.gateway.gemini import Gemini
-from passgate.gateway.interfaces import CredentialSource, Watcher
-from passgate.gateway.lanes import Lane, Snapshot, Waits
+from passgate.gateway.interfaces import Watcher
+from passgate.gateway.lanes import Waits
 from passgate.gateway.listing import Listing
 from passgate.gateway.local import Readiness
 from passgate.gateway.metering import Meters
@@ -67,6 +60,7 @@ from passgate.gateway.pipeline import Pipeline
 from passgate.gateway.recorder import Recorder
 from passgate.gateway.relay import Relay
 from passgate.gateway.signatures import SignatureMemory
+from passgate.snapshots import Snapshots
 from passgate.standing import Standing
 
 _LOOK_AT_FILES_S = 1.0
@@ -80,37 +74,6 @@ Load = Callable[[], Settings]
 
 class CannotStart(Exception):
     """What keeps the gateway from starting; the text says what to do."""
-
-
-class TaskOwner:
-    """The one owner of tasks: see ``interfaces.Tasks``.
-
-    Args:
-        report: Told of an exception that ended a task, but for a refusal, which is a value.
-    """
-
-    def __init__(self, report: Callable[[Exception], None]) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._report = report
-
-    def start(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run *coro* as a task named *name*."""
-        task = asyncio.get_running_loop().create_task(coro, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception) and not isinstance(error, Refused):
-            self._report(error)
-
-    async def cancel_all(self) -> None:
-        """Cancel every task and wait for its end."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 class App:
@@ -149,7 +112,6 @@ class App:
         self._stop = asyncio.Event()
         self._stopping = 0
         self._reloading = asyncio.Lock()
-        self._lanes: dict[UpstreamSettings, Lane] = {}
         self._watched = _stamps(settings)
 
     async def start(self) -> None:
@@ -166,7 +128,8 @@ class App:
         if settings.state_dir is not None:
             path = settings.state_dir / FILE_NAME
             self.ledger = await self._open_ledger(path, settings.ledger)
-        self._outbox = Outbox(running)
+        outbox = Outbox(running)
+        self._snapshots = Snapshots(outbox, self._clock, self._tasks)
         if self._log_fd is not None:
             self._log = LogLines(self._log_fd, settings.log_format)
             self._watchers.append(self._log)
@@ -185,7 +148,7 @@ class App:
         memory = SignatureMemory(self._clock.monotonic)
         relay = Relay(self._clock, memory, self._waits, self._notice)
         self.pipeline = Pipeline(
-            self._snapshot(settings),
+            self._snapshots.take(settings),
             self._admission,
             self._recorder,
             self._readiness,
@@ -196,9 +159,9 @@ class App:
             self._installs,
             Gemini(Native(self._clock, meters), relay, Listing(self._clock, meters)),
         )
-        await self._refresh()
+        await self._snapshots.refresh()
         self._tell_of_plan_tokens()
-        self.data = Listener(self.pipeline.handle, limits, self._outbox, self._report)
+        self.data = Listener(self.pipeline.handle, limits, outbox, self._report)
         self._standing = Standing(
             self._clock,
             self._admission,
@@ -210,7 +173,7 @@ class App:
             self.ledger,
             self._log,
             self._descriptors,
-            lanes=lambda: self._lanes,
+            lanes=lambda: self._snapshots.lanes,
             connections=lambda: self.data.connections,
             draining=lambda: self._readiness.draining,
             warnings=lambda: [*self._problems(), *self._warnings()],
@@ -227,7 +190,7 @@ class App:
         self._site = Site(
             settings.admin, self._readiness, self._scrape, self._feed, self._glance(settings)
         )
-        self.admin = Listener(self._site.handle, limits, self._outbox, self._report)
+        self.admin = Listener(self._site.handle, limits, outbox, self._report)
         try:
             await self.data.open(settings.listen)
             await self.admin.open(settings.admin.listen)
@@ -267,50 +230,7 @@ class App:
         """Where clients and the operator reach it."""
         return Listen(*self.data.address), Listen(*self.admin.address)
 
-    # Snapshots.
-
-    def _snapshot(self, settings: Settings) -> Snapshot:
-        """Return what the pipeline goes by; lanes that did not change are kept."""
-        lanes = {}
-        for upstream in settings.upstreams:
-            lane = self._lanes.get(upstream) or self._lane(upstream, settings)
-            lanes[upstream] = lane
-        for upstream in self._lanes.keys() - lanes.keys():
-            self._lanes[upstream].pool.retire()
-        self._lanes = lanes
-        return Snapshot(
-            {client.digest: _client(client) for client in settings.clients},
-            routing.routes_of(settings.routes, [(u.name, u.kind) for u in settings.upstreams]),
-            {upstream.name: lane for upstream, lane in lanes.items()},
-        )
-
-    def _lane(self, upstream: UpstreamSettings, settings: Settings) -> Lane:
-        pool = Pool(upstream, settings.limits, self._outbox, self._clock, self._tasks)
-        source = open_source(upstream, self._clock, self._tasks)
-        keys = self._keys(upstream, source, settings.state_dir)
-        # Listener and Pool are two halves of one stack: they hand each other their own
-        # connections, of which the seams show only what the pipeline needs.
-        seam = cast("interfaces.Pool", pool)
-        return Lane(
-            upstream_of(upstream),
-            keys or source,
-            seam,
-            upstream.retry_stale,
-            keys,
-            upstream.optimistic,
-            upstream.validates,
-        )
-
-    def _keys(
-        self, upstream: UpstreamSettings, source: CredentialSource, state_dir: Path | None
-    ) -> Keyring | None:
-        """Return the keys of a Gemini upstream."""
-        if upstream.kind is not UpstreamKind.GEMINI:
-            return None
-        fresh = secrets.token_bytes(16)
-        salt = fresh if state_dir is None else salt_of(state_dir / "gemini_salt", fresh)
-        kind, listed = upstream.credential.kind, lists_keys(upstream)
-        return Keyring(upstream.name, kind, source, self._clock, salt, listed=listed)
+    # Reload.
 
     async def reload(self) -> None:
         """Read the settings again; what is broken is refused and the old ones serve on."""
@@ -332,7 +252,7 @@ class App:
             return
         self._goes_by(settings)
         # Not waited for: a new source that hangs must not keep the others from being looked at.
-        self._tasks.start(self._refresh(), "credentials of a new configuration")
+        self._tasks.start(self._snapshots.refresh(), "credentials of a new configuration")
         self._notice("the configuration was loaded anew")
 
     def _goes_by(self, settings: Settings) -> None:
@@ -344,7 +264,7 @@ class App:
             self._site.goes_by(settings.admin)
         if self._log is not None:
             self._log.goes_by(settings.log_format)
-        self.pipeline.snapshot = self._snapshot(settings)
+        self.pipeline.snapshot = self._snapshots.take(settings)
         self._admission.max_in_flight = settings.limits.max_in_flight
         self._admission.max_held_bytes = settings.limits.max_body_memory_mb << 20
         self._admission.required = self.ledger if settings.ledger.required else None
@@ -352,11 +272,6 @@ class App:
             self.ledger.keep_days = settings.ledger.keep_days
         self._prices.book.goes_by(_price_lists(settings), settings.overrides)
         self.data.limits = self.admin.limits = settings.limits
-        for lane in self._lanes.values():
-            lane.pool.limits = settings.limits
-
-    async def _refresh(self) -> None:
-        await asyncio.gather(*(lane.source.refresh() for lane in self._lanes.values()))
 
     async def _watch_files(self) -> None:
         """Have a look each second; one that fails is told of, and is not the last."""
@@ -368,7 +283,7 @@ class App:
     async def _look_at_files(self) -> None:
         """Look at every file that settings or credentials come from, and at what runs."""
         self._foresee_prices()
-        await self._refresh()
+        await self._snapshots.refresh()
         async with self._reloading:
             running = asyncio.get_running_loop()
             stamps = await running.run_in_executor(None, _stamps, self.settings)
@@ -407,7 +322,7 @@ class App:
 
     def _tell_of_plan_tokens(self) -> None:
         """Say whose traffic a plan's token may carry, where only a command knew what it is."""
-        for upstream, lane in self._lanes.items():
+        for upstream, lane in self._snapshots.lanes.items():
             credential = lane.source.cached
             told = upstream.credential.source != "command"
             if not told and credential and credential.secret.startswith(PLAN_TOKEN_PREFIX):
@@ -415,12 +330,9 @@ class App:
 
     # Readiness.
 
-    def _sources(self) -> list[tuple[str, CredentialSource]]:
-        return [(upstream.name, lane.source) for upstream, lane in self._lanes.items()]
-
     def _problems(self) -> list[str]:
         said = []
-        if not any(source.usable for _, source in self._sources()):
+        if not any(source.usable for _, source in self._snapshots.sources()):
             said.append("no upstream has a usable credential")
         if self.settings.ledger.required and self.ledger and self.ledger.problem:
             said.append(f"the ledger: {self.ledger.problem}")
@@ -428,7 +340,7 @@ class App:
 
     def _warnings(self) -> list[str]:
         said = list(self.settings.warnings)
-        for name, source in self._sources():
+        for name, source in self._snapshots.sources():
             if source.problem is not None:
                 said.append(f"upstream {name}: {source.problem}")
         if self._installs.problem is not None:
@@ -518,8 +430,7 @@ class App:
         await self.admin.close()
         self._recorder.flush()  # it may start what looks prices up, which then must end, too
         await self._tasks.cancel_all()
-        for lane in self._lanes.values():
-            lane.pool.close()
+        self._snapshots.close()
         await self._close_ledger()
         await asyncio.get_running_loop().run_in_executor(None, self._installs.close)
         if self._log is not None:
@@ -529,17 +440,6 @@ class App:
 def _price_lists(settings: Settings) -> dict[str, str]:
     """Return by each upstream's name whose price list counts for it."""
     return {upstream.name: _PRICE_LISTS[upstream.kind] for upstream in settings.upstreams}
-
-
-def _client(settings: ClientSettings) -> Client:
-    return Client(
-        settings.name,
-        settings.digest,
-        settings.expires_s,
-        routing.globs(settings.models),
-        routing.globs(settings.paths),
-        routing.opened_paths(settings.paths),
-    )
 
 
 def _stamps(settings: Settings) -> tuple[tuple[int, int, int] | None, ...]:

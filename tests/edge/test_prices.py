@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from passgate.app import TaskOwner
 from passgate.core.exchange import Record
 from passgate.core.pricebook import PriceBook, Prices
 from passgate.core.pricing import Price
 from passgate.edge import prices
 from passgate.edge.prices import COMMAND, PriceLookup
+from passgate.edge.tasks import TaskOwner
 
 OPUS, NEON = "claude-opus-5-5", "gemini-9-neon"
 KNOWN = Price(10 * 4000 + 20 * 20_000, "exact")

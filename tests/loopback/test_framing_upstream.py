@@ -70,7 +70,7 @@ def test_cut(beside: tuple[Gateway, Scripted], version: str) -> None:
 
 
 def _open(gateway: Gateway) -> int:
-    [lane] = gateway.app._lanes.values()
+    [lane] = gateway.app._snapshots.lanes.values()
     return len(lane.pool._all)  # type: ignore[attr-defined]  # the real pool
 
 

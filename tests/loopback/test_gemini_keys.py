@@ -272,7 +272,7 @@ def test_an_error_in_the_last_piece(tmp_path: Path) -> None:
 
         with Google(tmp_path, change=elsewhere) as google:
             got = [post(google, "Hello") for _ in range(3)]
-            pools = [lane.pool for lane in google.app._lanes.values()]
+            pools = [lane.pool for lane in google.app._snapshots.lanes.values()]
 
             assert [529] * 3 == [each.status for each in got]
             assert {"complete"} == {record.ending.value for record in google.recorded(3)}
