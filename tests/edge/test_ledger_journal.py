@@ -85,6 +85,17 @@ def test_in_order(connection: sqlite3.Connection) -> None:
     assert 0 == ledger_journal.entries(connection)
 
 
+def test_small_entries_together(connection: sqlite3.Connection) -> None:
+    """What comes just too fast makes many small entries: several become rows at once."""
+    for at in range(0, 600, 60):
+        put(connection, [record(n) for n in range(at, at + 60)])
+    settled = []
+    while ledger_journal.settle(connection) is not None:
+        settled.append(len(kept(connection)))
+
+    assert [240, 480, 600] == settled
+
+
 def test_unfit(connection: sqlite3.Connection) -> None:
     """What cannot be packed or be a row is counted, and keeps no other one back."""
     bad = [record(1, input_tokens=1 << 64), record(2, model="\ud800"), record(3, bytes_up=1 << 63)]

@@ -18,8 +18,9 @@ import msgspec
 from passgate.core.exchange import Ending, Record
 from passgate.edge import ledger_sql
 
-# To make rows of one entry, 256 records, takes a few milliseconds.
 _PIECE_RECORDS, _ENTRY_PIECES = 64, 4
+# To make rows of so many takes a few milliseconds.
+_AT_ONCE = _PIECE_RECORDS * _ENTRY_PIECES
 # So many, and more, are counted in two bytes behind the first of an array.
 _LONG_ARRAY = 16
 _FIELDS = Record.__struct_fields__
@@ -50,7 +51,7 @@ Work = Sequence[Record] | Packed | Mapping[str, tuple[int | None, str]]
 """Records, or the prices of records that went before, by id."""
 
 _PUT = "INSERT INTO journal (kind, body) VALUES (?, ?)"
-_OLDEST = "SELECT seq, kind, body FROM journal ORDER BY seq LIMIT 1"
+_OLDEST = "SELECT seq, kind, body FROM journal ORDER BY seq LIMIT 8"
 _ENTRIES = "SELECT ifnull((SELECT max(seq) FROM journal) - (SELECT min(seq) FROM journal) + 1, 0)"
 
 
@@ -116,31 +117,34 @@ def entries(connection: sqlite3.Connection) -> int:
 
 
 def settle(connection: sqlite3.Connection) -> int | None:
-    """Make rows of the oldest entry, where no transaction is open.
+    """Make rows of the oldest entries, about 256, where no transaction is open.
 
     Returns:
-        How many of its records SQLite cannot take, or None if there was no entry.
+        How many of their records SQLite cannot take, or None if there was no entry.
 
     Raises:
         sqlite3.Error: Nothing has changed.
     """
-    unfit = 0
+    unfit, done, last = 0, 0, None
     connection.execute("BEGIN IMMEDIATE")  # another process may settle, too
     try:
-        oldest = connection.execute(_OLDEST).fetchone()
-        if oldest is not None:
-            seq, kind, body = oldest
-            if kind == _RECORDS:
-                unfit = ledger_sql.insert(connection, list(map(_record, _decode_records(body))))
+        for seq, kind, body in connection.execute(_OLDEST).fetchall():
+            packed = _decode_records(body) if kind == _RECORDS else _decode_prices(body)
+            done += len(packed)
+            if last is not None and done > _AT_ONCE:
+                break
+            last = seq
+            if isinstance(packed, list):
+                unfit += ledger_sql.insert(connection, list(map(_record, packed)))
             else:
-                ledger_sql.reprice(connection, _decode_prices(body).items())
-            connection.execute("DELETE FROM journal WHERE seq = ?", (seq,))
+                ledger_sql.reprice(connection, packed.items())
+        connection.execute("DELETE FROM journal WHERE seq <= ?", (last,))
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.rollback()
         raise
-    return None if oldest is None else unfit
+    return None if last is None else unfit
 
 
 def _record(values: list[object]) -> Record:
