@@ -172,6 +172,20 @@ def test_much_by_and_by(tmp_path: Path) -> None:
     assert {0: 1, 129: 2} == {n: r.cost_nusd for n, r in enumerate(got) if r.cost_nusd is not None}
 
 
+def test_rows_at_the_end(tmp_path: Path) -> None:
+    """Who reads the file of a ledger that was closed sees rows, however fast they came."""
+    path = tmp_path / "state" / "ledger.sqlite3"
+    ledger = SqliteLedger(path, 90, SystemClock(), lambda _: None)
+    ledger.open()
+    for at in range(0, 1200, 60):
+        ledger.append([record(n) for n in range(at, at + 60)])
+    ledger.close()
+    with closing(ledger_sql.open_to_read(path)) as connection:
+        got = kept(connection)
+
+    assert [record(n) for n in range(1200)] == got
+
+
 def test_left_behind(tmp_path: Path) -> None:
     """What a process left packed is seen by whoever looks, and by the next process."""
     path = tmp_path / "ledger.sqlite3"

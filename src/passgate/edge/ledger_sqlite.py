@@ -45,8 +45,9 @@ _MANY_PACKED = 2_000  # entries of 256
 _RETRY_S = 0.5  # it is to recover within 2 s
 _REMIND_S = 60.0
 _OPEN_S = 10.0
-# At the end a fault of the disk is waited for so long, and the thread a little longer.
-_LAST_S, _CLOSE_S = 2.0, 15.0
+# At the end a fault of the disk is waited for so long, and the thread a little longer; tens of
+# thousands of records become rows in this time, and who reads the file by itself sees them.
+_LAST_S, _CLOSE_S, _SETTLE_LAST_S = 2.0, 15.0, 0.5
 
 
 class LedgerUnusable(Exception):
@@ -211,6 +212,7 @@ class SqliteLedger:
                 if self._clock.monotonic() > until_s:
                     break
                 time.sleep(_RETRY_S / 5)
+        self._settle_last()
         self._end()
 
     def _wait_s(self) -> float:
@@ -309,6 +311,15 @@ class SqliteLedger:
             many = False  # it is as safe where it is; a problem of writing shows at the next row
         every_s = _SETTLE_EVERY_S if self._busy else _SETTLE_QUIET_S
         self._settle_at_s = now_s + (_SETTLE_SOON_S if many else every_s)
+
+    def _settle_last(self) -> None:
+        """Make rows of what is kept packed, as far as there is time."""
+        until_s, connection = self._clock.monotonic() + _SETTLE_LAST_S, self._connection
+        with suppress(sqlite3.Error):  # it is as safe where it is
+            while connection and self._packed and self._clock.monotonic() < until_s:
+                unfit = ledger_journal.settle(connection)
+                self._packed = unfit is not None
+                self._unfit += unfit or 0
 
     def _sum_up(self, *, idle: bool) -> None:
         """Add a thousand rows to what their days came to, if that is due."""
