@@ -11,7 +11,7 @@ import secrets
 from pathlib import Path
 from typing import cast
 
-from passgate.core import routing
+from passgate.core import routes
 from passgate.core.auth import Client
 from passgate.core.settings import ClientSettings, Settings, UpstreamKind, UpstreamSettings
 from passgate.core.upstreams import upstream_of
@@ -48,7 +48,7 @@ class Snapshots:
         self.lanes = lanes
         return Snapshot(
             {client.digest: _client(client) for client in settings.clients},
-            routing.routes_of(settings.routes, [(u.name, u.kind) for u in settings.upstreams]),
+            routes.routes_of(settings.routes, [(u.name, u.kind) for u in settings.upstreams]),
             {upstream.name: lane for upstream, lane in lanes.items()},
         )
 
@@ -99,7 +99,7 @@ def _client(settings: ClientSettings) -> Client:
         settings.name,
         settings.digest,
         settings.expires_s,
-        routing.globs(settings.models),
-        routing.globs(settings.paths),
-        routing.opened_paths(settings.paths),
+        routes.globs(settings.models),
+        routes.globs(settings.paths),
+        routes.opened_paths(settings.paths),
     )

@@ -13,16 +13,14 @@ from passgate.core import faults
 from passgate.core.auth import Client
 from passgate.core.exchange import NO_ASK, Ask
 from passgate.core.faults import Fault, Refused
+from passgate.core.routes import globs, opened_paths, routes_of
 from passgate.core.routing import (
     PathKind,
     Routes,
     choose,
-    globs,
     kind_of,
     native_model,
-    opened_paths,
     permit,
-    routes_of,
     speaks_google,
 )
 from passgate.core.settings import RouteSettings, UpstreamKind

@@ -11,13 +11,14 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from passgate.core import faults, routing
+from passgate.core import faults
 from passgate.core.auth import Client
 from passgate.core.credential import Credential
 from passgate.core.exchange import Ending, Record
 from passgate.core.faults import Drained, Refused
 from passgate.core.gemini.status import GoogleError
 from passgate.core.meter import Metering
+from passgate.core.routes import routes_of
 from passgate.core.settings import CredentialKind, RouteSettings, UpstreamKind
 from passgate.edge.gemini_keys import Keyring
 from passgate.edge.wire.server import ServerConnection
@@ -129,9 +130,7 @@ def _other_credential(agent: Agent) -> bytes:
 
 def _minted(agent: Agent) -> bytes:
     kinds = [(kind.value, kind) for kind in (UpstreamKind.ANTHROPIC, UpstreamKind.GEMINI)]
-    mixed = routing.routes_of(
-        [RouteSettings("gemini-*", "gemini"), RouteSettings("*", "anthropic")], kinds
-    )
+    mixed = routes_of([RouteSettings("gemini-*", "gemini"), RouteSettings("*", "anthropic")], kinds)
     agent.bed.pipeline.snapshot = msgspec.structs.replace(agent.bed.snapshot, routes=mixed)
     agent.asks(ask(CLAUDE))
     agent.hears(answer())
@@ -305,7 +304,7 @@ def test_model_of_another_route() -> None:
     agent = Agent()
     kinds = [(kind.value, kind) for kind in (UpstreamKind.ANTHROPIC, UpstreamKind.GEMINI)]
     rules = [RouteSettings("gemini-*", "gemini"), RouteSettings("*", "anthropic")]
-    routes = routing.routes_of(rules, kinds)
+    routes = routes_of(rules, kinds)
     agent.bed.pipeline.snapshot = msgspec.structs.replace(agent.bed.snapshot, routes=routes)
     agent.asks(ask(CLAUDE))
     agent.hears(answer())
@@ -328,8 +327,7 @@ def _client_stalls(agent: Agent) -> None:
         down.throw(Refused(faults.CLIENT_STALLED))
 
 
-@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 2", stream(*EVENTS)[:-5]])
-@pytest.mark.parametrize(
+how_it_stops = pytest.mark.parametrize(
     ("happens", "ending"),
     [
         (lambda agent: agent.client.ends(), "client_left"),
@@ -342,6 +340,10 @@ def _client_stalls(agent: Agent) -> None:
     ],
     ids=["FIN", "RST", "upstream FIN", "upstream RST", "silence", "drain", "stall"],
 )
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 2", stream(*EVENTS)[:-5]])
+@how_it_stops
 def test_endings(begun: bytes, happens: Callable[[Agent], None], ending: str) -> None:
     """However it stops: one record says so, both connections are closed, nothing is held."""
     agent = Agent()
@@ -356,6 +358,52 @@ def test_endings(begun: bytes, happens: Callable[[Agent], None], ending: str) ->
     assert agent.upstream.closed
     whole = b"event: message_stop" in agent.client.got
     assert not whole
+
+
+class Newcomer(Agent):
+    """A client that has just connected: a coroutine serves its first exchange."""
+
+    def __init__(self, *, slow: bool) -> None:
+        self.bed = Bed()
+        self.client, self.upstream = self.bed.client(), self.bed.idle(self.pool)
+        self.upstream.stalled = slow
+        head, body = ask(CLAUDE + b" " * 100_000).split(b"\r\n\r\n", 1)
+        self.asks(head + b"\r\n\r\n", body)  # in pieces, so that it is held
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["sent", "not yet sent"])
+@how_it_stops
+def test_the_first_ends(slow: bool, happens: Callable[[Agent], None], ending: str) -> None:  # noqa: FBT001  a column
+    """When its answer begins its coroutine ends, and callbacks go on: it may stop in all ways."""
+    agent = Newcomer(slow=slow)
+    driven, held = not agent.by_callbacks, agent.bed.admission.held_bytes
+    agent.hears(stream(*EVENTS)[:-5])
+    by_callbacks, places = agent.by_callbacks, agent.bed.admission.in_flight
+    happens(agent)
+    agent.bed.turns.settle()
+
+    assert (True, True, 1) == (driven, by_callbacks, places)
+    assert slow == (held > 0)
+    assert ending == agent.ended().ending.value
+    assert agent.upstream.closed
+    assert b"event: b" in agent.client.got
+
+
+def test_the_first_is_whole() -> None:
+    """What follows it on its connection is served when its answer has ended, and no sooner."""
+    agent = Newcomer(slow=False)
+    reply = stream(*EVENTS)
+    agent.hears(reply[:-5])
+    agent.client.sends(ask(CLAUDE))
+    agent.bed.turns.settle()
+    before = agent.upstream.got.count(b"POST ")
+    agent.hears(reply[-5:])
+    after = agent.upstream.got.count(b"POST ")
+    agent.hears(reply)
+
+    assert (1, 2) == (before, after)
+    assert Ending.COMPLETE == agent.ended().ending
+    assert 2 == len(agent.bed.records)
 
 
 @pytest.mark.parametrize("raw", [b"HTTP/1.1 2000 OK\r\n\r\n", b"nonsense"])

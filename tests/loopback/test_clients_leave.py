@@ -216,3 +216,28 @@ def test_upload_nobody_takes() -> None:
 
     assert record.ending.value in ("client_left", "timed_out")
     assert record.bytes_up < 60_000_000
+
+
+@pytest.mark.parametrize("leave", LEAVES.values(), ids=LEAVES)
+def test_held_body_nobody_takes(leave: Callable[[socket.socket], None]) -> None:
+    """A body that is all here and that the upstream does not take: its client's end is seen."""
+
+    def script(peer: Peer) -> None:
+        peer.over.wait(WAIT_S)
+
+    with Scripted(script) as upstream, running(upstreams=(upstream.settings,)) as gateway:
+        with gateway.connect() as connection:
+            connection.sendall(gateway.post(message(pad="x" * 20_000_000)))
+            eventually(lambda: _backed_up(gateway))
+            leave(connection)
+            eventually(lambda: gateway.app._admission.in_flight == 0, SOON_S)
+        [record] = gateway.settled()
+
+    assert ("client_left", None) == (record.ending.value, record.status)
+    assert record.bytes_up > 20_000_000
+
+
+def _backed_up(gateway: Gateway) -> bool:
+    """Return whether an upstream connection has more to send than it can."""
+    [lane] = gateway.app._snapshots.lanes.values()
+    return any(not up.writable for up in lane.pool._all)  # type: ignore[attr-defined]  # as it is

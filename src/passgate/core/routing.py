@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from enum import Enum
-from fnmatch import translate
 from urllib.parse import unquote
 
 import msgspec
-from msgspec.structs import replace
 
 from passgate.core import faults
 from passgate.core.auth import Client
 from passgate.core.exchange import Ask
 from passgate.core.faults import Refused
 from passgate.core.gemini.models import is_gemini
-from passgate.core.settings import RouteSettings, UpstreamKind
 
 
 class PathKind(Enum):
@@ -45,7 +41,7 @@ _PATH = re.compile(rf"/|(?:/{_SEGMENT})+|{_MODEL_ALIAS}")
 _LOCAL = frozenset({"/", "/health", "/ready", "/api/hello"})
 _TELEMETRY = frozenset({"/api/telemetry/installs", "/api/telemetry/metrics"})
 _HELD = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
-_CLOSED = re.compile(r"/v1/(?:organizations|oauth)(?:/|\Z)")
+CLOSED_PATH = re.compile(r"/v1/(?:organizations|oauth)(?:/|\Z)")
 _NATIVE = re.compile(r"/(?:v1beta|v1alpha|upload/v1beta)/")
 _NATIVE_MODEL = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/([^/]+):[A-Za-z]+")
 _MODELS = re.compile(r"/v1/models(?:/[^/]+)?")
@@ -55,7 +51,7 @@ _MODELS = re.compile(r"/v1/models(?:/[^/]+)?")
 _KINDS = (
     (_NATIVE_MODEL.fullmatch, PathKind.NATIVE_MODEL),
     (_NATIVE.match, PathKind.NATIVE),
-    (_CLOSED.match, PathKind.CLOSED),
+    (CLOSED_PATH.match, PathKind.CLOSED),
     (_MODELS.fullmatch, PathKind.MODELS),
     (re.compile("/v1/").match, PathKind.OTHER),
 )
@@ -83,7 +79,7 @@ def kind_of(method: str, path: str, *, google_key: bool) -> PathKind:
         return PathKind.LOCAL
     if path in _TELEMETRY:
         return PathKind.TELEMETRY
-    if "%" in path and _CLOSED.match(unquote(path)):
+    if "%" in path and CLOSED_PATH.match(unquote(path)):
         return _CLOSED_KIND  # ``/v1/%6Fauth`` is ``/v1/oauth`` to an upstream
     kind = next((kind for matches, kind in _KINDS if matches(path)), PathKind.NOTHING)
     return PathKind.NATIVE if google_key and kind is PathKind.MODELS else kind
@@ -105,23 +101,6 @@ def native_model(path: str) -> str:
     """Return the model that a ``NATIVE_MODEL`` path names."""
     found = _NATIVE_MODEL.fullmatch(path)
     return found[1] if found else ""
-
-
-def globs(patterns: Iterable[str]) -> re.Pattern[str] | None:
-    """Return what matches any of *patterns* in full, or None where ``*`` is among them."""
-    wanted = tuple(patterns)
-    if "*" in wanted:
-        return None
-    return re.compile("|".join(translate(pattern) for pattern in wanted) or r"(?!)")
-
-
-def opened_paths(patterns: Iterable[str]) -> re.Pattern[str] | None:
-    """Return what matches the closed paths that *patterns* name outright, or None.
-
-    ``*`` and ``/v1/*`` open nothing closed; ``/v1/organizations/*`` does.
-    """
-    named = [pattern for pattern in patterns if _CLOSED.match(pattern)]
-    return re.compile("|".join(translate(pattern) for pattern in named)) if named else None
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -157,27 +136,6 @@ class Routes(msgspec.Struct, frozen=True):
     rest: Route | None
     native: Route | None
     models: Route | None = None
-
-
-def routes_of(routes: Iterable[RouteSettings], kinds: Iterable[tuple[str, UpstreamKind]]) -> Routes:
-    """Return the routes of a configuration.
-
-    Args:
-        routes: As configured, in order.
-        kinds: Name and kind of every upstream, in order.
-    """
-    google = [name for name, kind in kinds if kind is UpstreamKind.GEMINI]
-    rules = tuple(
-        Route(r.model, globs([r.model]), r.upstream, r.rename, r.upstream in google) for r in routes
-    )
-    rest = next((rule for rule in reversed(rules) if rule.matches is None), None)
-    if rest is not None:
-        rest = replace(rest, rename=None)  # what names no model has none to rename
-    native = Route("native", None, google[0], native=True) if google else None
-    models = None
-    if native is not None and any(rule.native for rule in rules):
-        models = replace(rest or native, label="models", native=True)
-    return Routes(rules, rest, native, models)
 
 
 def permit(client: Client, kind: PathKind, path: str) -> None:

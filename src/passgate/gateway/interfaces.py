@@ -410,6 +410,9 @@ class Ledger(Protocol):
         """Write what is left, and no more from then on; waits, but not for ever."""
 
 
+Rest = Callable[[Exception | None], None]
+"""Goes on with what a coroutine has left to be done, or ends it with what was thrown into that."""
+
 Codings = Callable[[bytes], Decode | None]
 """Returns what takes a content coding off piece by piece, or None where nothing can."""
 

@@ -1,9 +1,9 @@
 """The one way in: every exchange is served here, top to bottom.
 
 The first exchange of a connection, and every one that is special, is a coroutine, driven by
-the HTTP stack in its own callbacks. The ordinary one asks what the one before it asked for:
-nothing has to be waited for but its answer, so its request is sent at once, and its answer
-passed on by callbacks.
+the HTTP stack in its own callbacks, until its answer begins. The ordinary one asks what the
+one before it asked for: nothing has to be waited for but its answer, so its request is sent
+at once. The answer of either is passed on by callbacks.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from passgate.core.known import Known
 from passgate.core.routing import PathKind, Route
 from passgate.core.tally import Tally
 from passgate.gateway import asking, local
-from passgate.gateway.admission import Admission
+from passgate.gateway.admission import Admission, Slot
 from passgate.gateway.gemini import Gemini
-from passgate.gateway.interfaces import Answer, Clock, Coming, Downstream, Ear, Installs
+from passgate.gateway.interfaces import Answer, Clock, Coming, Downstream, Ear, Installs, Rest
 from passgate.gateway.lanes import Exchange, Lane, Snapshot, repeated
 from passgate.gateway.local import Readiness
 from passgate.gateway.metering import Meters
@@ -70,11 +70,12 @@ class Pipeline(msgspec.Struct, eq=False):
     def __repr__(self) -> str:
         return "Pipeline(...)"  # the rest leads to what is secret
 
-    def handle(self, down: Downstream) -> Coroutine[Any, Any, None] | None:
+    def handle(self, down: Downstream) -> Coroutine[Any, Any, Rest | None] | None:
         """Begin to serve one exchange; whatever happens, it is recorded once.
 
         Returns:
-            What serves it, to be driven; or None where callbacks do: see ``_Passing``.
+            What serves it, to be driven, and may return what goes on with it; or None where
+            callbacks serve it from the beginning: see ``_Passing``.
         """
         known, body = down.known, None
         if known is not None and known.repeats and known.snapshot is self.snapshot:
@@ -113,22 +114,24 @@ class Pipeline(msgspec.Struct, eq=False):
         down.runs = runs
         return True
 
-    async def _handle(self, down: Downstream, body: bytes | None) -> None:
+    async def _handle(self, down: Downstream, body: bytes | None) -> Rest | None:
         """Serve one exchange; *body* is what was at hand and is taken already."""
         clock, self.count = self.clock, self.count + 1
         id_ = f"{self.id_prefix}{self.count:010x}"
         tally = Tally(id_, down.head, down.peer, clock.monotonic(), clock.wall())
         self.running[id_] = (tally, down)
-        ending: Ending | None = _LEFT
+        so_far: Ending | Rest | None = _LEFT
         fault = None
         try:
             serving = self._serve(down, tally, body)
             del body  # it is let go there
-            ending = await serving
+            so_far = await serving
         except Exception as error:  # noqa: BLE001  what is not a Refused is our bug
-            ending, fault = self.stopped(down, tally, error)
+            so_far, fault = self.stopped(down, tally, error)
         finally:
-            self.over(down, tally, ending, fault)
+            if not callable(so_far):
+                self.over(down, tally, so_far, fault)
+        return so_far if callable(so_far) else None
 
     def stopped(
         self, down: Downstream, tally: Tally, error: Exception
@@ -148,10 +151,13 @@ class Pipeline(msgspec.Struct, eq=False):
             now_s, up, sent = self.clock.monotonic(), down.bytes_up, down.bytes_down
             self.recorder.put(partial(tally.closed, ending, fault, now_s, up, sent))
 
-    async def _serve(self, down: Downstream, tally: Tally, body: Body | None) -> Ending | None:
+    async def _serve(
+        self, down: Downstream, tally: Tally, body: Body | None
+    ) -> Ending | Rest | None:
         """Serve one exchange; say how it ended, or raise why it was not served.
 
-        None means that it was one of our own paths, which leave no record.
+        None means that it was one of our own paths, which leave no record. Where its answer
+        comes by and by, the rest is returned: nothing of what is here is held for it.
         """
         head, snapshot, known = down.head, self.snapshot, down.known
         if known is not None and known.snapshot is snapshot:
@@ -163,6 +169,7 @@ class Pipeline(msgspec.Struct, eq=False):
                 return None
             down.known = known
         slot = self.admission.enter(crowded=down.crowded)
+        goes_on = False
         try:
             if known.kind is PathKind.TELEMETRY:
                 tally.status = await local.telemetry(down, slot, self.installs)
@@ -191,25 +198,21 @@ class Pipeline(msgspec.Struct, eq=False):
                 else lane.pool.open(outbound, down, slot.to_be_released)
             )
             del body, outbound  # from here on only the connection holds them, until written
-            passes = _Passing(self, down, tally, lane, credential, known)
+            passes = _Passing(self, down, tally, lane, credential, known, slot)
             passing = passes.passes(await opening)
-            return _COMPLETE if passing is None else await passing
+            goes_on = passing is not None
+            return _COMPLETE if passing is None else partial(passes.goes_on, passing)
         finally:
-            slot.leave()
-
-    def ends(self, down: Downstream, tally: Tally, ending: Ending, fault: Fault | None) -> None:
-        """Take note that an exchange has ended which callbacks served."""
-        self.admission.leave()
-        self.over(down, tally, ending, fault)
-        down.ended(None)
+            if not goes_on:
+                slot.leave()
 
 
 class _Passing(msgspec.Struct):
     """An exchange whose request is sent, and whose answer is to be passed on.
 
-    The coroutine calls :meth:`passes`. Without one, of an exchange like the one before it on
-    its connection, the callbacks of the two connections call the rest: ``fire`` or ``fail``
-    once, and ``throw`` if the client leaves.
+    The coroutine calls :meth:`passes`, and when it has ended :meth:`goes_on`. Without one, of an
+    exchange like the one before it on its connection, the callbacks of the upstream's
+    connection call ``fire`` or ``fail`` once. Both ways ``throw`` comes if the client leaves.
 
     Attributes:
         pipeline: Which serves it.
@@ -218,6 +221,7 @@ class _Passing(msgspec.Struct):
         lane: Where it went.
         credential: What the upstream was shown.
         known: What is known of its head; the same until it is over.
+        slot: What it holds, or None where it holds nothing but its place.
         ear: Hears what an error says of a Gemini key, or None.
     """
 
@@ -227,6 +231,7 @@ class _Passing(msgspec.Struct):
     lane: Lane
     credential: Credential
     known: Known
+    slot: Slot | None = None
     ear: Ear | None = None
 
     def passes(self, answer: Answer) -> Coming[Ending] | None:
@@ -254,9 +259,17 @@ class _Passing(msgspec.Struct):
             self.throw(error)
             return
         if passing is None:
-            self.pipeline.ends(self.down, self.tally, _COMPLETE, None)
+            self._ends(_COMPLETE, None)
         else:
             passing.add_done_callback(self._passed)
+
+    def goes_on(self, passing: Coming[Ending], error: Exception | None) -> None:
+        """Do what the coroutine left to be done, or end with what was thrown into it."""
+        self.down.runs = self
+        if error is None:
+            passing.add_done_callback(self._passed)
+        else:
+            self.throw(error)
 
     def _passed(self, passing: Coming[Ending]) -> None:
         try:
@@ -266,11 +279,18 @@ class _Passing(msgspec.Struct):
         else:
             if self.ear is not None:
                 self.ear.heard()
-            self.pipeline.ends(self.down, self.tally, ending, None)
+            self._ends(ending, None)
 
     def throw(self, error: Exception) -> None:
         """End it with *error*: no answer comes, or nobody is there to hear it."""
-        down, tally = self.down, self.tally
-        self.pipeline.ends(down, tally, *self.pipeline.stopped(down, tally, error))
+        self._ends(*self.pipeline.stopped(self.down, self.tally, error))
 
     fail = throw
+
+    def _ends(self, ending: Ending, fault: Fault | None) -> None:
+        pipeline, down = self.pipeline, self.down
+        if self.slot is not None:
+            self.slot.release()
+        pipeline.admission.leave()
+        pipeline.over(down, self.tally, ending, fault)
+        down.ended(None)

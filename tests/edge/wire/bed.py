@@ -15,11 +15,12 @@ from functools import cache
 from itertools import pairwise
 from typing import Any, cast
 
-from passgate.core import faults, routing
+from passgate.core import faults
 from passgate.core.auth import Client
 from passgate.core.credential import Credential
 from passgate.core.exchange import Ending, Record, RequestHead
 from passgate.core.faults import Refused
+from passgate.core.routes import globs, routes_of
 from passgate.core.settings import (
     CredentialKind,
     CredentialSettings,
@@ -40,7 +41,7 @@ from passgate.edge.wire.server import ServerConnection
 from passgate.gateway import interfaces
 from passgate.gateway.admission import Admission
 from passgate.gateway.gemini import Gemini
-from passgate.gateway.interfaces import Downstream
+from passgate.gateway.interfaces import Downstream, Rest
 from passgate.gateway.lanes import Lane, Snapshot, Waits
 from passgate.gateway.listing import Listing
 from passgate.gateway.local import Readiness
@@ -372,10 +373,10 @@ class Bed:
         lanes = {kind.value: self._lane(kind, retry_stale=retry_stale) for kind in kinds}
         routes = [RouteSettings("old-*", "anthropic", "new"), RouteSettings("*", "anthropic")]
         wide, narrow = hashlib.sha256(KEY).digest(), hashlib.sha256(NARROW_KEY).digest()
-        models = routing.globs(["claude-*", "gemini-*"])
+        models = globs(["claude-*", "gemini-*"])
         self.snapshot = Snapshot(
             {wide: Client("wide", wide), narrow: Client("narrow", narrow, models=models)},
-            routing.routes_of(routes, [(kind.value, kind) for kind in kinds]),
+            routes_of(routes, [(kind.value, kind) for kind in kinds]),
             lanes,
         )
         self.meters = meters = Meters(decoder_for, self.clock.monotonic)
@@ -424,7 +425,7 @@ class Bed:
         self.dials.append(dial := Dial(self.turns))
         return dial
 
-    def _handle(self, down: Downstream) -> Coroutine[Any, Any, None] | None:
+    def _handle(self, down: Downstream) -> Coroutine[Any, Any, Rest | None] | None:
         self.begun.append(down.head)
         return self.pipeline.handle(down)
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passgate.edge.wire.drive import Drive, Wait
+from passgate.gateway.interfaces import Rest
 
 
 class Seen:
@@ -20,7 +21,7 @@ class Seen:
         self.steps: list[object] = []
         self.ends: list[Exception | None] = []
 
-    def drive(self, coro: Coroutine[Any, Any, None]) -> Drive:
+    def drive(self, coro: Coroutine[Any, Any, Rest | None]) -> Drive:
         """Start *coro*."""
         drive = Drive()
         drive.run(coro, self.ends.append)
@@ -229,3 +230,21 @@ def test_any_order(order: list[tuple[str, int]]) -> None:
 
     assert expected == seen.steps
     assert ([None] if len(expected) == len(waits) else []) == seen.ends
+
+
+@pytest.mark.parametrize("thrown", [None, KeyError("left")])
+def test_rest(thrown: Exception | None) -> None:
+    """What a coroutine returns is called when it is gone; it has not ended, but may be to end."""
+    seen, wait, told = Seen(), Wait[int](), list[tuple[Exception | None, bool]]()
+
+    async def leaves() -> Rest:
+        await wait
+        if thrown is not None:
+            drive.throw(thrown)  # while it runs
+        return lambda error: told.append((error, drive.coro is None))
+
+    drive = seen.drive(leaves())
+    wait.fire(1)
+    drive.throw(KeyError("late"))
+
+    assert ([(thrown, True)], []) == (told, seen.ends)

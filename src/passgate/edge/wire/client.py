@@ -133,9 +133,9 @@ class ClientConnection(asyncio.Protocol):
         self._gone(reset=exc is not None)
 
     def pause_writing(self) -> None:
-        """Slow the client's upload down."""
+        """Slow the client's upload down, if it still goes on: else its leaving is to be seen."""
         self.writable = False
-        if self._down is not None:
+        if self._down is not None and self._sending:
             self._down.pause_reading()
 
     def resume_writing(self) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
+from passgate.gateway.interfaces import Rest
+
 T = TypeVar("T")
 
 
@@ -60,6 +62,9 @@ class Wait(Generic[T]):
 class Drive:
     """Run coroutines to their end, one after the other, resumed by whatever they await.
 
+    What is left to be done may go on without a coroutine, which takes up a kilobyte: it
+    returns a function of what was thrown meanwhile, and that is called in its place.
+
     Attributes:
         coro: The one that runs, or None. It may await a :class:`Wait`, a future or a task.
     """
@@ -73,13 +78,14 @@ class Drive:
         self._pending: Exception | None = None
 
     def run(
-        self, coro: Coroutine[Any, Any, None], ended: Callable[[Exception | None], None]
+        self, coro: Coroutine[Any, Any, Rest | None], ended: Callable[[Exception | None], None]
     ) -> None:
         """Run *coro* until its first wait; the one before has ended.
 
         Args:
             coro: What to run.
-            ended: Called when it has ended, with the exception that escaped it, or None.
+            ended: Called when it has ended and nothing goes on, with the exception that
+                escaped it, or None.
         """
         self.coro, self._ended = coro, ended
         self._step(None)
@@ -106,8 +112,13 @@ class Drive:
             while self._pending is not None:
                 error, self._pending = self._pending, None
                 awaited = coro.throw(error)
-        except StopIteration:
-            self._end(None)
+        except StopIteration as stop:
+            if stop.value is None:
+                self._end(None)
+            else:
+                error = self._pending
+                self._forget()
+                stop.value(error)
         except Exception as escaped:  # noqa: BLE001  handed on to who reports it
             self._end(escaped)
         else:
@@ -118,9 +129,13 @@ class Drive:
             awaited.add_done_callback(self._resume)
 
     def _end(self, escaped: Exception | None) -> None:
-        ended, self._ended = self._ended, _lost  # whom it runs for must not be held by it
-        self.coro = self._pending = None
+        ended = self._ended
+        self._forget()
         ended(escaped)
+
+    def _forget(self) -> None:
+        self._ended = _lost  # whom it runs for must not be held by it
+        self.coro = self._pending = None
 
 
 def _lost(_: Exception | None) -> None:

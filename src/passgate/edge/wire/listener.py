@@ -12,9 +12,9 @@ from passgate.core.faults import Drained
 from passgate.core.settings import Limits, Listen
 from passgate.edge.wire.outbox import Outbox
 from passgate.edge.wire.server import ServerConnection
-from passgate.gateway.interfaces import Downstream
+from passgate.gateway.interfaces import Downstream, Rest
 
-Handler = Callable[[Downstream], Coroutine[Any, Any, None] | None]
+Handler = Callable[[Downstream], Coroutine[Any, Any, Rest | None] | None]
 
 # More than any burst of agents; the kernel caps it at net.core.somaxconn.
 _BACKLOG = 4096
