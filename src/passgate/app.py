@@ -31,7 +31,7 @@ from passgate.core.settings import (
     UpstreamKind,
 )
 from passgate.core.vitals import Spent
-from passgate.edge import loop, metrics, prices
+from passgate.edge import loop, prices
 from passgate.edge.clock import SystemClock
 from passgate.edge.codings import decoder_for
 from passgate.edge.counts import RecordCounts
@@ -355,6 +355,8 @@ class App:
     # How things stand, for who asks at the operator's listener.
 
     async def _scrape(self, accept: str) -> tuple[str, bytes]:
+        from passgate.edge import metrics  # when it is needed
+
         work = metrics.scrape(self._counts, self._standing.vitals(), accept)
         scrape: asyncio.Task[tuple[str, bytes]] = self._tasks.start(work, "metrics")
         return await scrape

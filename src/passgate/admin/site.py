@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from passgate.admin import dashboard
 from passgate.admin.live import Feed
 from passgate.core import auth, faults
 from passgate.core.exchange import RequestHead
@@ -112,9 +111,13 @@ class Site:
         _tell(down, *self._readiness.state(details=self._knows(down.head)))
 
     def _style(self, down: Downstream) -> None:
+        from passgate.admin import dashboard  # half a megabyte, for who looks at it
+
         _tell(down, 200, dashboard.STYLE, dashboard.CSS, dashboard.FIELDS)
 
     async def _page(self, down: Downstream) -> None:
+        from passgate.admin import dashboard  # as above
+
         page = dashboard.page(self._feed.sources.state(Looks()), await self._spent())
         _tell(down, 200, page, dashboard.HTML, dashboard.FIELDS)
 

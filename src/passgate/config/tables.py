@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from difflib import get_close_matches
 
 from passgate.config.grammar import SPAN, SPAN_WITH_ZERO, is_span
 
@@ -273,6 +272,8 @@ class Table:
             elif key in _RAW_SECRET and self.name:
                 self.problem(key, NO_SECRETS_HERE)
             else:
+                from difflib import get_close_matches  # 0.2 MB, which a good file needs not
+
                 close = get_close_matches(key, self._asked, 1)
                 self.problem(key, f"unknown {what}" + (f", perhaps `{close[0]}`?" if close else ""))
 

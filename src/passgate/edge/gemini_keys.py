@@ -6,7 +6,6 @@ import os
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from passgate.core.credential import Credential
 from passgate.core.gemini.keys import Counts, Key, Rest, Ring, keys_in
@@ -48,6 +47,8 @@ class Keyring:
         self._clock = clock
         self._salt = salt
         self._listed = listed
+        from zoneinfo import ZoneInfo  # 0.4 MB, for who has such an upstream
+
         self._ring = Ring(ZoneInfo(_ZONE))
         self._shown: tuple[Key, Credential] | None = None  # the last one
         self._read_s: float | None = None  # when the source last gave what the ring holds
