@@ -30,6 +30,7 @@ class Meters:
     def __init__(self, codings: Codings, monotonic: Callable[[], float]) -> None:
         self._codings = codings
         self._monotonic = monotonic
+        self._on_failure = self._failed  # one for all meters
         self.failures = 0
 
     def meter(self, meter_for: MeterFor | None, answer: AnswerHead) -> Metering | None:
@@ -47,7 +48,7 @@ class Meters:
             if decode is None:
                 self._failed()
                 return None
-        return Metering(meter_for, decode, self._monotonic, self._failed)
+        return Metering(meter_for, decode, self._monotonic, self._on_failure)
 
     def whole(
         self, meter_for: MeterFor | None, answer: AnswerHead, body: bytes, now_s: float
@@ -63,7 +64,7 @@ class Meters:
         if meter_for is None or not _FIRST_OK <= answer.status < _FIRST_OTHER:
             return None
         if body[:1] == b"{" and b"content-encoding" not in answer.said:
-            return _Whole(meter_for, body, now_s, self._failed)
+            return _Whole(meter_for, body, now_s, self._on_failure)
         metering = self.meter(meter_for, answer)
         if metering is not None:
             metering.feed(body)

@@ -86,7 +86,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._made = False
-        self._put = pool.outbox.put
+        self._put = pool.put
         self._phase = IDLE
         self._buffer = b""
         self._used = False
@@ -264,6 +264,7 @@ class ClientConnection(asyncio.Protocol):
         """Pass head and body on; see ``Answer.splice``."""
         answer, buffer = self.head, self._buffer
         self.head, self._buffer = _NO_HEAD, b""
+        self._answered = None  # it has been told, and need not be held as long as a stream runs
         length = answer.length
         if answer.limits:
             self._pool.last_told = answer.fields

@@ -43,6 +43,7 @@ class Pool:
         tasks: Tasks,
     ) -> None:
         self.outbox = outbox
+        self.put = outbox.put  # one for all connections
         self._upstream = upstream
         self.limits = limits
         self._clock = clock

@@ -107,7 +107,7 @@ class ServerConnection(asyncio.Protocol):
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._put = listener.outbox.put
+        self._put = listener.put
         self._phase = HEAD
         self._ahead = b""  # received, and not its turn yet
         self._memory = HeadMemory()
