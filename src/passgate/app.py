@@ -24,12 +24,7 @@ from passgate.core.credential import PLAN_TOKEN_PREFIX
 from passgate.core.pricebook import PriceBook, Prices
 from passgate.core.pricing import ANTHROPIC, GOOGLE, PENDING, Key, Price, Schedule
 from passgate.core.report import Row
-from passgate.core.settings import (
-    LedgerSettings,
-    Listen,
-    Settings,
-    UpstreamKind,
-)
+from passgate.core.settings import LedgerSettings, Listen, Settings, UpstreamKind
 from passgate.core.vitals import Spent
 from passgate.edge import loop, prices
 from passgate.edge.clock import SystemClock

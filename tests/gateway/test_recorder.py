@@ -60,7 +60,7 @@ def test_told_soon_and_together() -> None:
 
 
 def test_many_are_told_in_pieces() -> None:
-    """Who waits while many are told of waits for a few of them; the ledger gets them together."""
+    """Who waits while many are told of waits for a few of them."""
     later, calls = Later(), list[Sequence[Record]]()
     recorder = Recorder([calls.append], later)
     for number in range(150):

@@ -2,8 +2,7 @@
 
 A row of the ledger, with its indexes, costs half of what the exchange did. Packed together
 the records of one commit cost a tenth of that, and are on the disk as surely. They are
-packed as soon as they are made: a moment later they have left the caches of the processor,
-and cost three times as much.
+packed as soon as they are made: a moment later they have left the caches of the processor.
 
 Source: msgpack, "Formats: array".
 """

@@ -36,12 +36,11 @@ _PRUNE_EVERY_S = 600.0
 _DAY = 86_400_000_000  # as ``ts`` counts
 # A thousand rows take some milliseconds to be summed up: under load they may wait.
 _SUM_EVERY_S, _SUM_IDLE_EVERY_S = 1.0, 0.05
-# So many at once, a thousand a second, are kept packed. They become rows when it is quiet,
-# two thousand a second, hardly any before that, or faster than they come if there
-# are very many.
+# More at once, a thousand a second, are kept packed. They become rows when it is quiet, two
+# thousand a second, hardly any before that, or faster than they come if there are very many.
 _PACKED_ROWS = 50
 _SETTLE_EVERY_S, _SETTLE_QUIET_S, _SETTLE_SOON_S = 1.0, 0.1, 0.02
-_MANY_PACKED = 2_000  # entries of 256
+_MANY_PACKED = 2_000  # entries of up to 256
 _RETRY_S = 0.5  # it is to recover within 2 s
 _REMIND_S = 60.0
 _OPEN_S = 10.0
@@ -304,9 +303,7 @@ class SqliteLedger:
             return
         try:
             many = ledger_journal.entries(connection) > _MANY_PACKED
-            unfit = ledger_journal.settle(connection)
-            self._packed = unfit is not None
-            self._unfit += unfit or 0
+            self._settle_some(connection)
         except sqlite3.Error:
             many = False  # it is as safe where it is; a problem of writing shows at the next row
         every_s = _SETTLE_EVERY_S if self._busy else _SETTLE_QUIET_S
@@ -317,9 +314,12 @@ class SqliteLedger:
         until_s, connection = self._clock.monotonic() + _SETTLE_LAST_S, self._connection
         with suppress(sqlite3.Error):  # it is as safe where it is
             while connection and self._packed and self._clock.monotonic() < until_s:
-                unfit = ledger_journal.settle(connection)
-                self._packed = unfit is not None
-                self._unfit += unfit or 0
+                self._settle_some(connection)
+
+    def _settle_some(self, connection: sqlite3.Connection) -> None:
+        unfit = ledger_journal.settle(connection)
+        self._packed = unfit is not None
+        self._unfit += unfit or 0
 
     def _sum_up(self, *, idle: bool) -> None:
         """Add a thousand rows to what their days came to, if that is due."""

@@ -30,7 +30,7 @@ class Meters:
     def __init__(self, codings: Codings, monotonic: Callable[[], float]) -> None:
         self._codings = codings
         self._monotonic = monotonic
-        self._on_failure = self._failed  # one for all meters
+        self._on_failure = self._failed  # bound once for all meters
         self.failures = 0
 
     def meter(self, meter_for: MeterFor | None, answer: AnswerHead) -> Metering | None:

@@ -180,7 +180,7 @@ class ClientConnection(asyncio.Protocol):
                 self._put(self._transport.write, body)
         if sent is not None:
             self._sent = sent
-            self._pool.outbox.put(self._look_if_written, b"")
+            self._put(self._look_if_written, b"")
         down.join(self)
 
     def send(self, data: bytes) -> None:

@@ -53,7 +53,7 @@ class Listener:
     ) -> None:
         self.handler = handler
         self.outbox = outbox
-        self.put = outbox.put  # one for all connections
+        self.put = outbox.put  # bound once for all connections
         self.limits = limits
         self.report = report
         self.draining = False

@@ -42,8 +42,7 @@ class Pool:
         clock: Clock,
         tasks: Tasks,
     ) -> None:
-        self.outbox = outbox
-        self.put = outbox.put  # one for all connections
+        self.put = outbox.put  # bound once for all connections
         self._upstream = upstream
         self.limits = limits
         self._clock = clock
